@@ -1,0 +1,118 @@
+"""Training speed against a PyTorch twin of the same models, on the same machine at the same time.
+
+    python -m benchmarks.training_speed                        # all four methods on the sample that the package ships
+    python -m benchmarks.training_speed --dataset=npz:my.npz --methods=plain --peers=eager,compile --rounds=9
+
+Needs PyTorch (the extra `bench`). All competitors take turns, a few seconds each, round after round; a ratio is taken
+within a round, and its median over the rounds is the result.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.worker import Worker
+from mtvae_jax.config import check, resolve, thesis_config, to_dict
+from mtvae_jax.data import load_dataset
+from mtvae_jax.methods import METHODS
+
+OURS = "mtvae_jax"
+RESULTS = Path(__file__).parent / "results"
+
+# What helps PyTorch on CPUs: memory that is kept instead of given back a thousand times a step, and threads that do not
+# spin while others work.
+_PYTORCH_ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": "2000000000",
+    "MALLOC_MMAP_THRESHOLD_": "2000000000",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+def compare(config, images, peers, *, rounds, seconds):
+    """One model, all competitors.
+
+    **Arguments:** `config`: resolved; `images`: uint8 [N, H, W, C]; `peers`: modes of the PyTorch twin.
+    **Returns:** competitor → {"images_per_second": a list, one a round, "peak_bytes", "parameters", …}.
+    """
+    workers = {}
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "config.json").write_text(json.dumps(to_dict(config)))
+        np.save(Path(directory) / "images.npy", images)
+        try:
+            workers[OURS] = Worker("benchmarks.jax_worker", directory)
+            for mode in peers:
+                name = f"PyTorch {mode}"
+                workers[name] = Worker("benchmarks.pytorch_twin", directory, mode, environment=_PYTORCH_ENVIRONMENT)
+            results = {name: worker.facts | {"images_per_second": []} for name, worker in workers.items()}
+            for worker in workers.values():
+                worker.measure(seconds)  # a warm-up
+            for turn in range(rounds):
+                order = list(workers) if turn % 2 == 0 else list(reversed(workers))
+                for name in order:
+                    measured = workers[name].measure(seconds)
+                    results[name]["images_per_second"].append(measured["images_per_second"])
+                    results[name]["peak_bytes"] = measured["peak_bytes"]
+        finally:
+            for worker in workers.values():
+                worker.close()
+    counts = {name: result["parameters"] for name, result in results.items()}
+    if len(set(counts.values())) != 1:
+        raise RuntimeError(f"these are not the same model, by their numbers of parameters: {counts}")
+    return results
+
+
+def table(comparisons):
+    """A Markdown table of `compare`'s results by model. Ratios are ours / theirs: median (least – greatest)."""
+    lines = [
+        "| model | parameters | competitor | images/s | ours / theirs | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for model, results in comparisons.items():
+        for name, result in results.items():
+            speeds = result["images_per_second"]
+            ratios = sorted(a / b for a, b in zip(results[OURS]["images_per_second"], speeds, strict=True))
+            ratio = "" if name == OURS else f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} – {ratios[-1]:.2f})"
+            lines.append(
+                f"| {model} | {result['parameters']:,} | {name} | {statistics.median(speeds):,.0f} | {ratio} | "
+                f"{result['peak_bytes'] / 2**20:,.0f} MiB |"
+            )
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="mnist_sample")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--sampling", choices=("exact", "uniform"), help="default: each method's own")
+    parser.add_argument("--peers", default="eager,channels_last", help="of eager, channels_last, compile")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of one turn")
+    parser.add_argument("--output", type=Path, default=RESULTS / "training_speed.json")
+    flags = parser.parse_args()
+
+    dataset = load_dataset(flags.dataset)
+    comparisons = {}
+    for method in flags.methods.split(","):
+        config = thesis_config(flags.dataset, latent="gaussian", method=method)
+        config.conditioning.sampling = flags.sampling or config.conditioning.sampling
+        check(config)
+        config = resolve(config, dataset.image_shape)
+        model = method if method == "plain" else f"{method}, {config.conditioning.sampling}"
+        comparisons[model] = compare(
+            config, dataset.train, flags.peers.split(","), rounds=flags.rounds, seconds=flags.seconds
+        )
+    print(table(comparisons))
+    ours, *peers = next(iter(comparisons.values())).values()
+    for facts in (ours, *peers[:1]):
+        print(f"\n{facts['device']}; {', '.join(f'{k} {v}' for k, v in facts['versions'].items())}")
+    flags.output.parent.mkdir(parents=True, exist_ok=True)
+    record = {"dataset": dataset.name, "image_shape": dataset.image_shape, "comparisons": comparisons}
+    flags.output.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

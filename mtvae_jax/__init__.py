@@ -1,0 +1,17 @@
+"""Multitask variational autoencoders in JAX.
+
+    import mtvae_jax
+    model = mtvae_jax.load("runs/gauss_multi-mnist-…")
+    model.reconstruct(images, mask)
+
+Everything else is a module of its own: `mtvae_jax.conditioning`, `mtvae_jax.losses`, `mtvae_jax.models`, …
+"""
+
+__version__ = "0.1.0"
+
+
+def load(workdir, which="best"):
+    """The model that a run trained; see `mtvae_jax.generate.load`."""
+    from mtvae_jax.generate import load  # jax takes a second: only those who load a model pay for it
+
+    return load(workdir, which)

@@ -1,0 +1,115 @@
+"""Checkpoints of a run: the latest and the best, saved atomically while training goes on."""
+
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from mtvae_jax.errors import UserError
+
+_SCORE = "val/loss"
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run. A checkpoint is a state and a small record in JSON; its name is the step.
+
+    **Arguments:** `directory`: is made where it does not exist, unless `read_only`.
+    """
+
+    def __init__(self, directory, *, read_only=False):
+        self.directory = Path(directory).absolute()
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            # named beforehand, or a new process could not ask for an item's types before it restores one
+            item_handlers={"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()},
+            options=ocp.CheckpointManagerOptions(
+                # best_fn alone would let the latest go; the policy alone would not know which is best
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+                    [
+                        checkpoint_managers.LatestN(1),
+                        checkpoint_managers.BestN(get_metric_fn=_score, reverse=True, n=1),
+                    ]
+                ),
+                best_fn=_score,
+                best_mode="min",
+                cleanup_tmp_directories=not read_only,
+                create=not read_only,
+                read_only=read_only,
+            ),
+        )
+
+    def save(self, state, record, *, metrics=None):
+        """Saves in the background; a reader sees all of it or nothing.
+
+        **Arguments:** `state`: a `TrainState` of host arrays; `record`: JSON values kept beside it; `metrics`: the
+        validation metrics, None in the middle of an epoch: such a state is the latest, never the best.
+        """
+        self._manager.save(
+            int(state.step),
+            args=ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)),
+            metrics={_SCORE: math.inf} if metrics is None else metrics,
+        )
+
+    @property
+    def latest_step(self):
+        """The step of the newest checkpoint, None without any."""
+        return self._manager.latest_step()
+
+    @property
+    def best_step(self):
+        """The step of the checkpoint with the lowest validation loss, None without any."""
+        return self._manager.best_step()
+
+    def restore(self, template, step):
+        """The state and the record saved at `step`.
+
+        **Arguments:** `template`: a state of arrays or `jax.ShapeDtypeStruct` with the shapes and types to expect.
+        **Raises:** `UserError` where the checkpoint is damaged or of another model.
+        """
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=device), template)
+        path = self.directory / str(step)
+        try:
+            saved = self._manager.item_metadata(step).state
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore())
+            )
+        except Exception as error:  # orbax raises a dozen kinds for damaged files and for trees that differ
+            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            raise UserError(f"{path}: cannot be restored ({reason}); delete this folder to go on without it") from error
+        _check_types(saved, abstract, path)
+        return jax.tree.map(np.asarray, restored.state), restored.record
+
+    def wait(self):
+        """Returns once everything saved so far is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self):
+        self.wait()
+        self._manager.close()
+
+
+def _score(metrics):
+    # Not finite is worst: a NaN would win every comparison and push the true best out.
+    value = float(metrics[_SCORE])
+    return value if math.isfinite(value) else math.inf
+
+
+def _check_types(saved, abstract, path):
+    """orbax casts silently; a state of other types is a state of another program."""
+    found, wanted = _types(saved), _types(abstract)
+    for name in wanted:
+        if found.get(name) != wanted[name]:
+            raise UserError(
+                f"{path}: {name} is {found.get(name)}, must be {wanted[name]}; it was written by another version"
+            )
+
+
+def _types(tree):
+    return {
+        jax.tree_util.keystr(key, simple=True, separator="/"): np.dtype(leaf.dtype)
+        for key, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }

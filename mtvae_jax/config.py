@@ -1,0 +1,332 @@
+"""The config tree of a run: thesis defaults, the checks before anything starts, and what makes two runs the same."""
+
+import difflib
+import hashlib
+import json
+import math
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from mtvae_jax.conditioning import exact_grid_mask
+from mtvae_jax.data.splits import check_arguments
+from mtvae_jax.errors import UserError
+from mtvae_jax.losses import beta_for_variance, variance_for_beta
+from mtvae_jax.methods import METHODS
+
+LATENTS = ("gaussian",)
+SAMPLINGS = ("exact", "uniform", "gaussian")
+
+# Where the data lies and how often a picture is drawn do not change what is learned.
+NOT_PART_OF_THE_RUN = ("data.dir", "data.substitute", "train.figures_every")
+
+
+def thesis_config(dataset="mnist", *, latent, method):
+    """The settings of thesis 3.4 for one of its models; a file in `configs/` changes what differs.
+
+    **Arguments:** `dataset`: see `mtvae_jax.data.load_dataset`; `latent`: "gaussian"; `method`: one of `METHODS`.
+    **Returns:** a type-safe `ConfigDict`. Fields that are None are worked out by `resolve` once the data is known.
+    """
+    if method not in METHODS:
+        raise UserError(f"model.method = {method!r}: must be {_listed(tuple(METHODS))}")
+    return ConfigDict(
+        {
+            "seed": 0,
+            "data": {
+                "name": dataset,
+                "dir": placeholder(str),  # of tensorflow-datasets; None: its own default
+                "validation": 0.1,  # share of the training images; 0: validate on the test split
+                "fold": placeholder(int),
+                "num_folds": placeholder(int),
+                "max_train": placeholder(int),
+                "substitute": True,  # where mnist cannot be had, take the sample that comes with the package
+            },
+            "model": {
+                "latent": latent,
+                "method": method,
+                "latent_dim": 16,
+                "hidden_dims": (32, 64, 128, 256),
+            },
+            "conditioning": {
+                "sampling": "uniform" if METHODS[method].counts == "power_law" else "exact",
+                "grid_stride": 4,
+                "num_pixels": placeholder(int),  # None: as many as the grid has
+                "exponent": 20.0,  # single_decoder: of the power law
+                "gaussian_std": 0.2,  # of the side
+                "replacement": True,  # gaussian sampling draws with replacement
+            },
+            "loss": {
+                "beta": placeholder(float),  # None: from the variance
+                "variance": placeholder(float),  # σ² = β·D/2 of the decoder; None: from beta, or DEFAULT_VARIANCE
+                "weights": (1.0,) * METHODS[method].num_decoders,  # W1, W2: one a decoder
+            },
+            "train": {
+                "epochs": 100,
+                "batch_size": 128,
+                "learning_rate": 1e-3,
+                "weight_decay": 1e-2,
+                "schedule": "constant",
+                "warmup_epochs": 0.0,
+                "clip_norm": placeholder(float),
+                "ema_decay": placeholder(float),
+                "precision": "float32",
+                "figures_every": 10,  # epochs
+            },
+        }
+    )
+
+
+# The draft names no β. σ = 0.1 is the error at which these models settle on Fashion-MNIST (mean squared error 0.0104
+# after 5 epochs), so that the loss is the negative ELBO at very nearly its own best σ².
+DEFAULT_VARIANCE = 0.01
+
+
+def field_names(config):
+    """The dotted names of all fields: "train.epochs", …"""
+    return [
+        name
+        for key, value in config.items(preserve_field_references=False)
+        for name in ([f"{key}.{sub}" for sub in field_names(value)] if isinstance(value, ConfigDict) else [key])
+    ]
+
+
+def unknown_field(name, config):
+    """The error for a field that does not exist, with the nearest one that does."""
+    names = field_names(config)
+    in_another_section = [n for n in names if n.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    near = in_another_section or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"did you mean config.{near[0]}?" if near else f"the fields are {', '.join(names)}"
+    return UserError(f"config.{name}: there is no such field; {hint}")
+
+
+def allowed_values(name):
+    """What a field may be, as text for a message."""
+    return _RULES[name][1] if name in _RULES else "set field by field"
+
+
+def check(config):
+    """Refuses values out of range and settings that contradict each other.
+
+    **Raises:** `UserError`, one line that names the field and what it may be.
+    """
+    expected = field_names(thesis_config(latent="gaussian", method="plain"))
+    for name in field_names(config):
+        if name not in expected:
+            raise unknown_field(name, thesis_config(latent="gaussian", method="plain"))
+    for name in expected:
+        _check_field(config, name)
+    _check_together(config)
+
+
+def resolve(config, image_shape):
+    """Works out every field that depends on the data, so that the config says all there is to say about the run.
+
+    **Arguments:** `config`: as given by the user; `image_shape`: (H, W, C).
+    **Returns:** a frozen copy without None where a number is meant.
+    **Raises:** `UserError` where the settings do not fit the images.
+    """
+    height, width, _ = image_shape
+    num_values = math.prod(image_shape)
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        conditioning, loss = config.conditioning, config.loss
+        loss.weights = tuple(float(weight) for weight in loss.weights)  # 1 and 1.0 are one run
+        if conditioning.grid_stride > max(height, width):
+            raise UserError(
+                f"config.conditioning.grid_stride = {conditioning.grid_stride}: must be at most the longer side, "
+                f"{max(height, width)} pixels"
+            )
+        grid = int(exact_grid_mask(height, width, conditioning.grid_stride).sum())
+        if conditioning.num_pixels is None:
+            conditioning.num_pixels = grid
+        if conditioning.sampling == "exact" and conditioning.num_pixels != grid:
+            raise UserError(
+                f"config.conditioning.num_pixels = {conditioning.num_pixels}: exact sampling reveals the {grid} of the "
+                "grid; set config.conditioning.grid_stride instead, or sampling to 'uniform' or 'gaussian'"
+            )
+        if conditioning.num_pixels > height * width:
+            raise UserError(
+                f"config.conditioning.num_pixels = {conditioning.num_pixels}: must be at most {height * width}, "
+                f"the pixels of a {height}×{width} image"
+            )
+        if loss.beta is None:
+            loss.variance = DEFAULT_VARIANCE if loss.variance is None else loss.variance
+            loss.beta = beta_for_variance(loss.variance, num_values)
+        variance = variance_for_beta(loss.beta, num_values)
+        if loss.variance is not None and not math.isclose(loss.variance, variance, rel_tol=1e-6):
+            raise UserError(
+                f"config.loss.beta = {loss.beta} and config.loss.variance = {loss.variance}: each gives the other "
+                f"(β = 2σ²/D, D = {num_values}); set one of them"
+            )
+        loss.variance = variance if loss.variance is None else loss.variance
+    return config.lock()
+
+
+def to_dict(config):
+    """The config as plain JSON values (tuples become lists)."""
+    return json.loads(config.to_json_best_effort())
+
+
+def from_dict(values):
+    """The config that `to_dict` was made from; a field that its version did not have yet takes its default.
+
+    **Raises:** `UserError` for a field that does not exist or has an impossible value.
+    """
+    try:
+        latent, method = values["model"]["latent"], values["model"]["method"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the config has no field model.{error}: it was not written by this project") from error
+    config = thesis_config(latent=latent, method=method)
+    _fill(config, values, prefix="", root=config)
+    check(config)
+    return config.lock()
+
+
+def run_hash(config):
+    """Eight hexadecimal digits that two configs share exactly if they describe the same run."""
+    return hashlib.sha256(json.dumps(identity(to_dict(config)), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def identity(values):
+    """What makes a run this run, as {"train.epochs": 100, …}: all of `to_dict`'s fields but `NOT_PART_OF_THE_RUN`."""
+    return {name: value for name, value in _flat(values).items() if name not in NOT_PART_OF_THE_RUN}
+
+
+def run_name(config, dataset_name):
+    """A name a person recognises: "gauss_multi-mnist"."""
+    return f"{model_name(config)}-{dataset_name}"
+
+
+def model_name(config):
+    """The config file's name for this model: "gauss_multi", "gauss_plain", …"""
+    return f"{config.model.latent.replace('gaussian', 'gauss')}_{config.model.method.split('_')[0]}"
+
+
+# ---------------------------------------------------------------------------------------------------------- the checks
+
+
+def _listed(values):
+    *most, last = [repr(v) if isinstance(v, str) else str(v) for v in values]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _one_of(values):
+    return lambda v: v in values, _listed(values)
+
+
+def _number(text, test):
+    return lambda v: isinstance(v, (int, float)) and math.isfinite(v) and test(v), text
+
+
+def _integer(low):
+    return lambda v: isinstance(v, int) and v >= low, f"an integer of at least {low}"
+
+
+def _optional(rule):
+    test, text = rule
+    return lambda v: v is None or test(v), f"{text}, or None"
+
+
+def _tuple_of(rule, text):
+    test, _ = rule
+    return lambda v: isinstance(v, (tuple, list)) and len(v) > 0 and all(test(x) for x in v), text
+
+
+_POSITIVE = _number("a number above 0", lambda v: v > 0)
+_NOT_NEGATIVE = _number("a number of at least 0", lambda v: v >= 0)
+_RULES = {
+    "seed": (lambda v: isinstance(v, int) and 0 <= v < 2**32, "an integer in 0 … 2³²−1"),
+    "data.name": (lambda v: isinstance(v, str) and v != "", "the name of a dataset or npz:PATH"),
+    "data.dir": _optional((lambda v: isinstance(v, str) and v != "", "a folder")),
+    "data.validation": _number("a number of at least 0 and below 1", lambda v: 0 <= v < 1),
+    "data.fold": _optional(_integer(0)),
+    "data.num_folds": _optional(_integer(2)),
+    "data.max_train": _optional(_integer(1)),
+    "data.substitute": _one_of((True, False)),
+    "model.latent": _one_of(LATENTS),
+    "model.method": _one_of(tuple(METHODS)),
+    "model.latent_dim": _integer(1),
+    "model.hidden_dims": _tuple_of(_integer(1), "a tuple of integers of at least 1, like 32,64,128"),
+    "conditioning.sampling": _one_of(SAMPLINGS),
+    "conditioning.grid_stride": _integer(1),
+    "conditioning.num_pixels": _optional(_integer(1)),
+    "conditioning.exponent": _POSITIVE,
+    "conditioning.gaussian_std": _number("a number above 0 and at most 10", lambda v: 0 < v <= 10),
+    "conditioning.replacement": _one_of((True, False)),
+    "loss.beta": _optional(_NOT_NEGATIVE),
+    "loss.variance": _optional(_NOT_NEGATIVE),
+    "loss.weights": _tuple_of(_NOT_NEGATIVE, "a tuple of numbers of at least 0, like 1.0,0.5"),
+    "train.epochs": _integer(1),
+    "train.batch_size": _integer(1),
+    "train.learning_rate": _POSITIVE,
+    "train.weight_decay": _NOT_NEGATIVE,
+    "train.schedule": _one_of(("constant", "cosine")),
+    "train.warmup_epochs": _NOT_NEGATIVE,
+    "train.clip_norm": _optional(_POSITIVE),
+    "train.ema_decay": _optional(_number("a number above 0 and below 1", lambda v: 0 < v < 1)),
+    "train.precision": _one_of(("float32", "bfloat16")),
+    "train.figures_every": _integer(1),
+}
+
+
+def _check_field(config, name):
+    value = config
+    for part in name.split("."):
+        if part not in value:
+            raise UserError(f"config.{name}: is missing")
+        value = value[part]
+    test, allowed = _RULES[name]
+    # bool is an int to Python, never to a person who wrote it.
+    if (isinstance(value, bool) and allowed != _one_of((True, False))[1]) or not test(value):
+        choices = [choice.strip("' ") for choice in allowed.replace(" or", ",").split(",")]
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"config.{name} = {value!r}: must be {allowed}{hint}")
+
+
+def _check_together(config):
+    model, conditioning, loss, train, data = config.model, config.conditioning, config.loss, config.train, config.data
+    if METHODS[model.method].counts == "power_law" and conditioning.sampling == "exact":
+        raise UserError(
+            f"config.conditioning.sampling = 'exact': {model.method} reveals a random number of pixels, which a fixed "
+            "grid cannot; must be 'uniform' or 'gaussian'"
+        )
+    decoders = METHODS[model.method].num_decoders
+    if len(loss.weights) != decoders:
+        raise UserError(
+            f"config.loss.weights = {tuple(loss.weights)}: {model.method} has {decoders} decoder"
+            f"{'s' * (decoders > 1)}, so must be {decoders} number{'s' * (decoders > 1)}"
+        )
+    if not any(loss.weights):
+        raise UserError(f"config.loss.weights = {tuple(loss.weights)}: at least one must be above 0")
+    check_arguments(data.validation, data.fold, data.num_folds, data.max_train)
+    if train.warmup_epochs >= train.epochs:
+        raise UserError(
+            f"config.train.warmup_epochs = {train.warmup_epochs}: must be below config.train.epochs = {train.epochs}"
+        )
+
+
+# ------------------------------------------------------------------------------------------------- reading a saved one
+
+
+def _fill(config, values, prefix, root):
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in config:
+            raise unknown_field(name, root)
+        if isinstance(config[key], ConfigDict):
+            if not isinstance(value, dict):
+                raise UserError(f"config.{name}: must be a section with fields of its own")
+            _fill(config[key], value, f"{name}.", root)
+            continue
+        try:
+            config[key] = tuple(value) if isinstance(value, list) else value
+        except (TypeError, ValueError) as error:
+            raise UserError(f"config.{name} = {value!r}: must be {_RULES[name][1]}") from error
+
+
+def _flat(values, prefix=""):
+    flat = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,159 @@
+"""Images from a NumPy archive, checked before anything relies on them."""
+
+import difflib
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from mtvae_jax.data.source import Labelled, Source
+from mtvae_jax.errors import UserError
+
+MAX_CHANNELS = 4
+ROWS_AT_ONCE = 1024  # converted together, so that float images are never held twice
+
+
+def read_npz(path, *, name=None, provenance=None):
+    """Reads a user's own images.
+
+    - `images`, and optionally `test_images` with the same image shape: [N, H, W, C] with 1 … 4 channels, or [N, H, W]
+      for one channel. Any height and width. uint8 is taken as it is; other integers must lie in 0 … 255; floats must
+      lie in [0, 1] and are rounded to 256 levels. Integers of 0 and 1 alone are refused: binary images are 0 and 255.
+    - `labels`, `test_labels`, optional: integers [N].
+
+    Pickled objects are never loaded.
+
+    **Arguments:** `path`: the file; `name`, `provenance`: as in `Dataset`, by default taken from the path.
+    **Returns:** a `Source`.
+    **Raises:** `UserError`, one line that names the file, where it cannot be used.
+    """
+    path = Path(path).expanduser()
+    with _Archive(path) as arrays:
+        train = _labelled(arrays, "images", "labels")
+        test = None
+        if "test_images" in arrays:
+            test = _labelled(arrays, "test_images", "test_labels")
+            if test.images.shape[1:] != train.images.shape[1:]:
+                raise arrays.error(
+                    f"test_images are {_size(test.images)} but images are {_size(train.images)}; they must be alike"
+                )
+        elif "test_labels" in arrays:
+            raise arrays.error("has test_labels but no test_images; add them or remove the labels")
+    return Source(
+        name=name or path.stem,
+        provenance=provenance or f"npz:{path.resolve()}",
+        train=train,
+        test=test,
+    )
+
+
+class _Archive:
+    """An npz whose every failure is one line that names the file."""
+
+    def __init__(self, path):
+        self.path = path
+        if not path.exists():
+            raise self.error("no such file; data.name takes npz:PATH")
+        if not path.is_file():
+            raise self.error("not a file; data.name takes npz:PATH of a file written by np.savez")
+        if not os.access(path, os.R_OK):
+            raise self.error("may not be read; change its permissions")
+        if not zipfile.is_zipfile(path):
+            raise self.error("not an npz file, or cut short; write it anew with np.savez")
+        self._archive = self._read(lambda: np.load(path, allow_pickle=False))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._archive.close()
+
+    def __contains__(self, key):
+        return key in self._archive.files
+
+    def __getitem__(self, key):
+        if key not in self:
+            found = self._archive.files
+            nearest = difflib.get_close_matches(key, found, n=1)
+            hint = f"; rename {nearest[0]} to {key}" if nearest else ""
+            raise self.error(f"has no array named {key}, only: {', '.join(found) or 'nothing'}{hint}")
+        array = self._read(lambda: self._archive[key], f"{key} ")
+        if not isinstance(array, np.ndarray):
+            raise self.error(f"{key} is not a NumPy array; write the file with np.savez")
+        return array
+
+    def _read(self, function, what=""):
+        try:
+            return function()
+        except MemoryError as error:
+            raise self.error(f"{what}does not fit into memory") from error
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, SyntaxError) as error:
+            if "allow_pickle" in str(error):
+                raise self.error(f"{what}holds Python objects, not numbers; store one array of equal images") from error
+            reason = str(error).strip().split("\n")[0]
+            raise self.error(f"{what}cannot be read, the file is damaged ({reason}); write it anew") from error
+
+    def error(self, message):
+        return UserError(f"npz:{self.path}: {message}")
+
+
+def _labelled(archive, images_key, labels_key):
+    images = _images(archive, images_key)
+    if labels_key not in archive:
+        return Labelled(images, None)
+    labels = archive[labels_key]
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        raise archive.error(
+            f"{labels_key} are {labels.dtype} {_shape(labels)}; must be integers [{len(images)}], "
+            f"one for each of {images_key}"
+        )
+    if labels.max() > np.iinfo(np.int32).max or labels.min() < np.iinfo(np.int32).min:
+        raise archive.error(f"{labels_key} do not fit into 32 bits")
+    return Labelled(images, labels.astype(np.int32))
+
+
+def _images(archive, key):
+    images = archive[key]
+    if images.ndim not in (3, 4):
+        raise archive.error(f"{key} have shape {_shape(images)}; must be [N, H, W, C] or [N, H, W]")
+    if images.size == 0:
+        raise archive.error(f"{key} have shape {_shape(images)}: no images, or images without pixels")
+    if images.ndim == 3:
+        images = images[..., None]  # [N, H, W, 1]
+    if images.shape[3] > MAX_CHANNELS:
+        hint = "; channels come last: images.transpose(0, 2, 3, 1)" if images.shape[1] <= MAX_CHANNELS else ""
+        raise archive.error(f"{key} have shape {_shape(images)}: 1 … {MAX_CHANNELS} channels can be used{hint}")
+    return _as_uint8(archive, key, images)
+
+
+def _as_uint8(archive, key, images):
+    if images.dtype.kind not in "iuf":
+        raise archive.error(f"{key} are {images.dtype}; must be uint8, or floats in [0, 1]")
+    low, high = images.min(), images.max()
+    if np.isnan(low) or np.isnan(high):
+        raise archive.error(f"{key} hold NaN; must be uint8, or floats in [0, 1]")
+    floats = images.dtype.kind == "f"
+    if floats and low >= 0 and 1 < high <= 255:
+        raise archive.error(f"{key} lie in {low:g} … {high:g}, it seems of 0 … 255; store uint8, or divide by 255")
+    if low < 0 or high > (1 if floats else 255):
+        allowed = "floats must lie in [0, 1]" if floats else "integers must lie in 0 … 255"
+        raise archive.error(f"{key} lie in {low:g} … {high:g}; {allowed}")
+    if not floats and high == 1:  # binary images, which read as 0 … 255 would all be black
+        raise archive.error(f"{key} are integers in 0 … 1, but integers are read as 0 … 255; multiply them by 255")
+    if images.dtype == np.uint8:
+        return np.ascontiguousarray(images)
+    pixels = np.empty(images.shape, np.uint8)
+    for start in range(0, len(images), ROWS_AT_ONCE):
+        some = images[start : start + ROWS_AT_ONCE]
+        pixels[start : start + ROWS_AT_ONCE] = np.rint(some.astype(np.float64) * 255) if floats else some
+    return pixels
+
+
+def _shape(array):
+    return "[" + ", ".join(map(str, array.shape)) + "]"
+
+
+def _size(images):
+    return " × ".join(map(str, images.shape[1:]))

@@ -1,0 +1,42 @@
+"""The machine a run is on: versions, device, and XLA's cache of compiled programs."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import jax
+from absl import logging
+
+_PACKAGES = ("mtvae-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def configure():
+    """Settings of the process: XLA's persistent cache on, so that a program is compiled once a machine and not once a
+    process, and the chatter of libraries off.
+
+    The cache lies in the user's cache folder; JAX_COMPILATION_CACHE_DIR moves it, and an empty value turns it off.
+    """
+    logging.set_verbosity(logging.ERROR)
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtvae_jax" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def versions():
+    """Package → version, of Python and all that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # run from a clone that was not installed
+            found[package] = "unknown"
+    return found
+
+
+def device():
+    """What the run computes on: "2 × cpu (x86_64)", "1 × NVIDIA H100 80GB HBM3"."""
+    kind = jax.devices()[0].device_kind
+    return f"{jax.device_count()} × {kind}" + (f" ({platform.machine()})" if kind == "cpu" else "")

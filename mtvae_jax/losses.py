@@ -1,0 +1,89 @@
+"""The terms of the objectives (thesis 2.1.2, 2.2.2, 3.2.2, 3.2.3), each per image.
+
+Everything here returns one number an image; the one average over the batch is the objective's.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+
+
+def mean_squared_error(images, reconstruction):
+    """Mean over the D = H·W·C values of (x − x̂)², the reconstruction term (thesis equation 2.2 and 3.2.2).
+
+    **Arguments:** `images`, `reconstruction`: float [B, H, W, C], x in [0, 1].
+    **Returns:** float32 [B], squared intensity.
+    """
+    error = images.astype(jnp.float32) - reconstruction.astype(jnp.float32)
+    return jnp.mean(error**2, axis=(1, 2, 3))
+
+
+def gaussian_kl(mean, log_variance):
+    """KL(N(mean, exp(log_variance)) ‖ N(0, I)), thesis equation 2.1.
+
+    **Arguments:** `mean`, `log_variance`: float [B, Z].
+    **Returns:** float [B], nats, summed over the latent dimensions.
+    """
+    return 0.5 * jnp.sum(jnp.exp(log_variance) + mean**2 - 1.0 - log_variance, axis=-1)
+
+
+def codebook_loss(z_e, z_q):
+    """Mean over positions of ‖sg(z_e) − e_k‖²: moves the codes to the encoder's outputs (thesis 2.2.2, first VQ term).
+
+    **Arguments:** `z_e`: float [B, …, D], the encoder's outputs; `z_q`: the nearest codes, same shape.
+    **Returns:** float [B].
+    """
+    return _squared_distance(lax.stop_gradient(z_e), z_q)
+
+
+def commitment_loss(z_e, z_q):
+    """Mean over positions of ‖z_e − sg(e_k)‖²: keeps the encoder near its codes (thesis 2.2.2, second VQ term).
+
+    The thesis prints z_q in the place of z_e, which would leave the encoder without this gradient; van den Oord et al.
+    (2017), equation 3, has it as here. Its weight β multiplies this term alone.
+
+    **Arguments:** as `codebook_loss`. **Returns:** float [B].
+    """
+    return _squared_distance(z_e, lax.stop_gradient(z_q))
+
+
+def straight_through(z_e, z_q):
+    """z_q in the forward pass, the gradient of z_e in the backward pass (thesis 2.2.2, figure 2.3).
+
+    **Arguments:** `z_e`, `z_q`: float [B, …, D]. **Returns:** float [B, …, D].
+    """
+    return z_e + lax.stop_gradient(z_q - z_e)
+
+
+def beta_for_variance(variance, num_values):
+    """The KL weight β = 2σ²/D that makes `mean_squared_error + β·KL` the negative ELBO of the likelihood N(x̂, σ²I).
+
+    −log N(x; x̂, σ²I) + KL = D/(2σ²) · (MSE + 2σ²/D · KL) + constant: a fixed β beside a pixel mean stands for a σ².
+
+    **Arguments:** `variance`: σ², squared intensity; `num_values`: D = H·W·C.
+    """
+    return 2.0 * variance / num_values
+
+
+def variance_for_beta(beta, num_values):
+    """The decoder variance σ² = β·D/2 that a KL weight stands for; inverse of `beta_for_variance`."""
+    return beta * num_values / 2.0
+
+
+def bits_per_dim(mean_squared_error, latent_nats, num_values):
+    """Negative ELBO of 8-bit images in bits per value, at the best shared decoder variance.
+
+    With x̂ given, the likelihood N(x̂, σ²I) is best at σ² = MSE (Rybkin et al. 2021, σ-VAE), where the negative ELBO is
+    D/2 · (log(2π·MSE) + 1) + latent nats. Intensities k/255 lie 1/255 apart, hence the log₂ 255. The density is taken
+    at the intensity itself, without dequantisation noise: an estimate where σ is not large against 1/255.
+
+    **Arguments:** `mean_squared_error`: average over a split, squared intensity of [0, 1]; `latent_nats`: KL or code
+    length, nats an image, the split's average; `num_values`: D = H·W·C.
+    **Returns:** bits per value.
+    """
+    distortion = 0.5 * (jnp.log(2.0 * jnp.pi * mean_squared_error) + 1.0)
+    return (distortion + latent_nats / num_values) / jnp.log(2.0) + jnp.log2(255.0)
+
+
+def _squared_distance(a, b):
+    squared = jnp.sum((a.astype(jnp.float32) - b.astype(jnp.float32)) ** 2, axis=-1)
+    return jnp.mean(squared, axis=tuple(range(1, squared.ndim)))

@@ -1,0 +1,120 @@
+"""The training step: pure, pmapped over the devices, many steps in one compiled call."""
+
+import enum
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import lax
+
+from mtvae_jax.conditioning import image_keys
+from mtvae_jax.models import init_variables
+from mtvae_jax.models.layers import BATCH_AXIS
+
+
+class Purpose(enum.IntEnum):
+    """What a random number is for: folded into the run's base key first, then the step, then the image's position.
+
+    The position in the global batch stands for the device too, so that one device and many draw the same numbers.
+    """
+
+    INIT = 0
+    SHUFFLE = 1
+    LATENT = 2
+    MASK = 3
+
+
+@struct.dataclass
+class TrainState:
+    """All that training changes, saved and restored as one.
+
+    `metrics` are the sums of the current epoch's terms over its steps so far; `average` is the exponential moving
+    average of parameters and batch statistics, or None; `key` is the run's base key as raw data, which never changes.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    optimizer_state: Any
+    average: Any
+    metrics: dict[str, jax.Array]
+    key: jax.Array
+
+    @property
+    def eval_variables(self):
+        """What evaluation uses: the average where there is one."""
+        return {"params": self.params, "batch_stats": self.batch_stats} if self.average is None else self.average
+
+
+def init_state(objective, optimizer):
+    """The state at step 0, on one device, from the config's seed."""
+    config = objective.config
+    key = jax.random.key(config.seed)
+    variables = init_variables(objective.model, jax.random.fold_in(key, Purpose.INIT), objective.image_shape)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        optimizer_state=optimizer.init(variables["params"]),
+        average=None if config.train.ema_decay is None else jax.tree.map(jnp.copy, variables),
+        metrics={name: jnp.zeros(()) for name in objective.training_terms},
+        key=jax.random.key_data(key),
+    )
+
+
+def make_train_steps(objective, optimizer, num_images):
+    """The compiled training call.
+
+    **Arguments:** `objective`; `optimizer`: an optax transformation; `num_images`: N, of the training split.
+    **Returns:** `train_steps(state, images, num_steps) -> state`, pmapped: `state` replicated and donated; `images`
+    uint8 [devices, N, H, W, C], the whole split on every device; `num_steps` int [devices], traced, so that one
+    program runs any number of steps within an epoch.
+    """
+    config = objective.config
+    batch = config.train.batch_size // jax.device_count()
+    steps_per_epoch = num_images // config.train.batch_size
+
+    def one_step(state, images, order):
+        base = jax.random.wrap_key_data(state.key)
+        first = lax.axis_index(BATCH_AXIS) * batch
+        start = state.step % steps_per_epoch * config.train.batch_size + first
+        batch_images = images[lax.dynamic_slice(order, (start,), (batch,))].astype(jnp.float32) / 255.0
+        latent_keys, mask_keys = (
+            image_keys(jax.random.fold_in(jax.random.fold_in(base, purpose), state.step), batch, first)
+            for purpose in (Purpose.LATENT, Purpose.MASK)
+        )
+
+        gradient = jax.grad(objective.training_loss, has_aux=True)
+        gradients, (batch_stats, terms) = gradient(
+            state.params, state.batch_stats, batch_images, latent_keys, mask_keys
+        )
+        gradients, terms = lax.pmean((gradients, terms), BATCH_AXIS)
+
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        new_epoch = state.step % steps_per_epoch == 0
+        return state.replace(
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            optimizer_state=optimizer_state,
+            average=_moving_average(state, params, batch_stats),
+            metrics=jax.tree.map(lambda total, term: jnp.where(new_epoch, 0.0, total) + term, state.metrics, terms),
+        )
+
+    def _moving_average(state, params, batch_stats):
+        if state.average is None:
+            return None
+        # Early on the average follows closely, so that it soon forgets the random start.
+        decay = jnp.minimum(config.train.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        new = {"params": params, "batch_stats": batch_stats}
+        return jax.tree.map(lambda old, value: decay * old + (1.0 - decay) * value, state.average, new)
+
+    def train_steps(state, images, num_steps):
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), Purpose.SHUFFLE)
+        order = jax.random.permutation(jax.random.fold_in(key, state.step // steps_per_epoch), num_images)
+        return lax.fori_loop(0, num_steps, lambda _, s: one_step(s, images, order), state)
+
+    return jax.pmap(train_steps, axis_name=BATCH_AXIS, donate_argnums=0)

@@ -1,0 +1,45 @@
+"""Small real data and small models, so that a test trains in seconds."""
+
+import os
+from pathlib import Path
+
+# Tests and the processes that they start share compiled programs; set before anything imports jax.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+import numpy as np
+import pytest
+from small_runs import ROOT, small_config
+
+from mtvae_jax.config import resolve
+from mtvae_jax.data import load_dataset
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """uint8 [320, 28, 28, 1]: real digits."""
+    with np.load(ROOT / "mtvae_jax" / "data" / "mnist_sample.npz") as file:
+        return file["images"][:320]
+
+
+@pytest.fixture(scope="session")
+def digits_npz(digits, tmp_path_factory):
+    """The path of a small dataset of a user's own: 320 digits, of which 32 become the test split, 29 the validation."""
+    path = tmp_path_factory.mktemp("data") / "digits.npz"
+    np.savez(path, images=digits)
+    return path
+
+
+@pytest.fixture(scope="session")
+def dataset(digits_npz):
+    return load_dataset(f"npz:{digits_npz}")
+
+
+@pytest.fixture
+def make_run(dataset, digits_npz):
+    """A function (method, **overrides) → resolved config for `dataset`."""
+
+    def make(method="multi_decoder", **overrides):
+        return resolve(small_config(method, f"npz:{digits_npz}", **overrides), dataset.image_shape)
+
+    return make

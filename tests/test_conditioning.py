@@ -1,0 +1,181 @@
+"""Masks, counts and m: exact counts by brute force, distributions by closed forms."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from mtvae_jax.conditioning import (
+    _smallest,
+    condition,
+    exact_grid_mask,
+    gaussian_mask,
+    image_keys,
+    power_law_counts,
+    uniform_mask,
+)
+
+KEY = jax.random.key(7)
+
+
+@pytest.mark.parametrize(("exponent", "empty"), [(20, 0.025), (60, 0.074)])
+def test_power_law_counts_follow_the_power_law(exponent, empty):
+    pixels, batch = 784, 200_000
+    counts = np.asarray(power_law_counts(KEY, exponent, pixels, batch))
+    assert counts.dtype == np.int32
+    assert counts.min() >= 0
+    assert counts.max() <= pixels
+    # The fraction 1 − u has the distribution function 1 − (1 − t)^a: closed form, at every integer count.
+    edges = np.arange(1, 200)
+    expected = 1 - (1 - edges / pixels) ** exponent
+    found = np.searchsorted(np.sort(counts), edges) / batch
+    assert np.abs(found - expected).max() < 5 * 0.5 / math.sqrt(batch)
+    assert abs((counts == 0).mean() - empty) < 0.002  # the figures of the specification
+    assert abs((counts + 0.5).mean() / pixels - 1 / (exponent + 1)) < 0.001
+
+
+def test_power_law_counts_reach_all_pixels_at_a_small_exponent():
+    counts = np.asarray(power_law_counts(KEY, 0.01, 10, 500))
+    assert set(counts.tolist()) <= set(range(11))
+    assert counts.max() == 10 or counts.max() == 9
+    assert counts.mean() > 8.5
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "stride", "rows", "columns"),
+    [
+        (28, 28, 4, [1, 5, 9, 13, 17, 21, 25], [1, 5, 9, 13, 17, 21, 25]),
+        (32, 32, 4, list(range(1, 32, 4)), list(range(1, 32, 4))),
+        (5, 8, 3, [0, 3], [0, 3, 6]),
+        (3, 3, 1, [0, 1, 2], [0, 1, 2]),
+    ],
+)
+def test_exact_grid_is_the_centred_grid(height, width, stride, rows, columns):
+    mask = np.asarray(exact_grid_mask(height, width, stride))
+    expected = np.zeros((height, width, 1), bool)
+    expected[np.ix_(rows, columns)] = True
+    np.testing.assert_array_equal(mask, expected)
+    before, after = rows[0], height - 1 - rows[-1]
+    assert 0 <= after - before <= 1
+
+
+@pytest.mark.parametrize(("side", "count"), [(28, 49), (32, 64), (64, 256)])
+def test_exact_grid_of_the_thesis_datasets(side, count):
+    assert exact_grid_mask(side, side, 4).sum() == count
+
+
+@settings(max_examples=25, deadline=None)
+@given(counts=st.lists(st.integers(0, 35), min_size=3, max_size=3), seed=st.integers(0, 2**31))
+def test_uniform_mask_reveals_exactly_count_pixels(counts, seed):
+    mask = jax.jit(uniform_mask, static_argnums=(2, 3))(jax.random.key(seed), jnp.array(counts), 5, 7)
+    assert mask.shape == (3, 5, 7, 1)
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(np.asarray(mask).sum((1, 2, 3)), counts)
+
+
+def test_uniform_mask_draws_every_subset_alike():
+    batch = 20_000
+    masks = np.asarray(uniform_mask(KEY, jnp.full(batch, 2), 2, 3)).reshape(batch, 6)
+    subsets = list(itertools.combinations(range(6), 2))
+    counts = [np.all(masks[:, list(s)], axis=1).sum() for s in subsets]
+    assert sum(counts) == batch
+    assert stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_smallest_breaks_ties_by_position_and_stays_exact():
+    values = jnp.array([[5, 5, 5, 1, 9], [2**32 - 1] * 5, [0, 0, 0, 0, 0]], jnp.uint32)
+    for k in range(6):
+        marked = np.asarray(_smallest(values, jnp.full(3, k)))
+        for row, mask in zip(np.asarray(values), marked, strict=True):
+            expected = np.zeros(5, bool)
+            expected[np.argsort(row, kind="stable")[:k]] = True
+            np.testing.assert_array_equal(mask, expected)
+
+
+def test_gaussian_mask_with_replacement_matches_its_pixel_probabilities():
+    batch, size, count, std = 4000, 9, 12, 0.2
+    masks = np.asarray(gaussian_mask(KEY, jnp.full(batch, count), size, size, std))[..., 0]
+    axis = np.diff(stats.truncnorm(-2.5, 2.5, loc=4, scale=std * size).cdf(np.arange(size + 1) - 0.5))
+    probability = np.outer(axis, axis)
+    expected = 1 - (1 - probability) ** count  # drawn at least once in `count` draws
+    assert probability.sum() == pytest.approx(1)
+    error = np.abs(masks.mean(0) - expected) / np.sqrt(expected * (1 - expected) / batch + 1e-9)
+    assert error.max() < 4.5
+    assert masks.sum((1, 2)).max() <= count
+    assert masks.sum((1, 2)).mean() == pytest.approx(expected.sum(), rel=0.01)  # repeats: fewer than 12
+    assert expected.sum() < 11
+
+
+def test_gaussian_mask_draws_beyond_one_chunk_and_respects_each_count():
+    counts = jnp.array([0, 1, 64, 65, 500])
+    shown = np.asarray(gaussian_mask(KEY, counts, 28, 28, 0.2)).sum((1, 2, 3))
+    assert shown[0] == 0
+    assert shown[1] == 1
+    assert 40 < shown[2] <= 64
+    assert shown[3] >= shown[2] - 20
+    assert 150 < shown[4] <= 500
+
+
+def test_gaussian_mask_follows_the_side_of_each_axis():
+    masks = np.asarray(gaussian_mask(KEY, jnp.full(500, 30), 8, 40, 0.2))[..., 0]
+    weight = masks.mean(0)
+    rows = np.sqrt((weight.sum(1) * (np.arange(8) - 3.5) ** 2).sum() / weight.sum())
+    columns = np.sqrt((weight.sum(0) * (np.arange(40) - 19.5) ** 2).sum() / weight.sum())
+    assert 3.5 < columns / rows < 6.5
+
+
+@pytest.mark.parametrize("counts", [[0, 1, 17, 36]])
+def test_gaussian_mask_without_replacement_reveals_exactly_count_pixels(counts):
+    mask = gaussian_mask(KEY, jnp.array(counts), 6, 6, 0.2, replacement=False)
+    np.testing.assert_array_equal(np.asarray(mask).sum((1, 2, 3)), counts)
+
+
+def test_gaussian_mask_without_replacement_is_successive_sampling():
+    batch, std = 30_000, 0.3
+    masks = np.asarray(gaussian_mask(KEY, jnp.full(batch, 2), 1, 4, std, replacement=False)).reshape(batch, 4)
+    bound = 0.5 / std
+    axis = np.diff(stats.truncnorm(-bound, bound, loc=1.5, scale=std * 4).cdf(np.arange(5) - 0.5))
+    subsets = list(itertools.combinations(range(4), 2))
+    # first i then j, or first j then i
+    expected = [axis[i] * axis[j] / (1 - axis[i]) + axis[j] * axis[i] / (1 - axis[j]) for i, j in subsets]
+    counts = [np.all(masks[:, list(s)], axis=1).sum() for s in subsets]
+    assert sum(expected) == pytest.approx(1)
+    assert stats.chisquare(counts, np.array(expected) * batch).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("draw", ["counts", "uniform", "gaussian", "distinct"])
+def test_an_image_draws_the_same_wherever_the_batch_is_cut(draw):
+    def masks(keys):
+        counts = jnp.full(len(keys), 10)
+        return {
+            "counts": lambda: power_law_counts(keys, 5.0, 784, len(keys)),
+            "uniform": lambda: uniform_mask(keys, counts, 6, 7),
+            "gaussian": lambda: gaussian_mask(keys, counts, 6, 7, 0.2),
+            "distinct": lambda: gaussian_mask(keys, counts, 6, 7, 0.2, replacement=False),
+        }[draw]()
+
+    whole = masks(image_keys(KEY, 8))
+    halves = jnp.concatenate([masks(image_keys(KEY, 4)), masks(image_keys(KEY, 4, first=4))])
+    np.testing.assert_array_equal(whole, halves)
+    assert len(np.unique(np.asarray(whole).reshape(8, -1), axis=0)) > 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=st.tuples(*[st.integers(1, 5)] * 3, st.integers(1, 4)), seed=st.integers(0, 99))
+def test_condition_is_the_masked_image_and_the_mask(shape, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.uniform(size=shape).astype(np.float32)
+    mask = rng.uniform(size=(*shape[:3], 1)) < 0.5
+    m = np.asarray(condition(jnp.asarray(images), jnp.asarray(mask)))
+    for b, y, x in np.ndindex(*shape[:3]):
+        revealed = mask[b, y, x, 0]
+        np.testing.assert_array_equal(m[b, y, x, :-1], images[b, y, x] if revealed else 0)
+        assert m[b, y, x, -1] == revealed
+    one_mask = np.asarray(condition(jnp.asarray(images), jnp.asarray(mask[0])))
+    np.testing.assert_array_equal(one_mask[-1, ..., -1:], mask[0])

@@ -1,0 +1,180 @@
+"""The config tree: thesis defaults, refusals in one line, and which runs are the same."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtvae_jax.config import (
+    LATENTS,
+    allowed_values,
+    check,
+    field_names,
+    from_dict,
+    resolve,
+    run_hash,
+    run_name,
+    thesis_config,
+    to_dict,
+    unknown_field,
+)
+from mtvae_jax.errors import UserError
+from mtvae_jax.methods import METHODS
+from mtvae_jax.models.latents import LATENTS as LATENT_MODULES
+
+MNIST = (28, 28, 1)
+
+
+def config_with(method="multi_decoder", **fields):
+    config = thesis_config(latent="gaussian", method=method)
+    with config.unlocked(), config.ignore_type():
+        for name, value in fields.items():
+            *section, field = name.split("__")
+            target = config[section[0]] if section else config
+            target[field] = value
+    return config
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_thesis_settings_are_the_defaults(method):
+    config = thesis_config(latent="gaussian", method=method)
+    check(config)
+    assert tuple(config.model.hidden_dims) == (32, 64, 128, 256)
+    assert config.model.latent_dim == 16
+    assert (config.train.epochs, config.train.batch_size, config.train.learning_rate) == (100, 128, 1e-3)
+    assert config.conditioning.sampling == ("uniform" if method == "single_decoder" else "exact")
+    assert config.conditioning.exponent == 20
+    assert len(config.loss.weights) == (2 if method == "multi_decoder" else 1)
+
+
+def test_every_latent_a_config_may_name_is_a_module():
+    assert set(LATENTS) == set(LATENT_MODULES)
+
+
+def test_resolving_works_out_what_depends_on_the_data():
+    config = resolve(thesis_config(latent="gaussian", method="semi_conditional"), (32, 32, 3))
+    assert config.conditioning.num_pixels == 64
+    assert config.loss.beta == pytest.approx(2 * config.loss.variance / 3072)
+    assert to_dict(resolve(config, (32, 32, 3))) == to_dict(config)
+    from_beta = resolve(config_with(loss__beta=1e-4), MNIST)
+    assert from_beta.loss.variance == pytest.approx(1e-4 * 784 / 2)
+
+
+REFUSED = [
+    ({"train__epochs": 0}, "config.train.epochs = 0: must be an integer of at least 1"),
+    ({"train__epochs": 2.5}, "config.train.epochs = 2.5: must be an integer of at least 1"),
+    ({"train__epochs": True}, "config.train.epochs = True: must be an integer of at least 1"),
+    ({"train__learning_rate": float("nan")}, "config.train.learning_rate = nan: must be a number above 0"),
+    ({"train__learning_rate": -1.0}, "config.train.learning_rate = -1.0"),
+    ({"train__precision": "float16"}, "must be 'float32' or 'bfloat16'"),
+    ({"train__ema_decay": 1.0}, "config.train.ema_decay = 1.0: must be a number above 0 and below 1, or None"),
+    ({"train__warmup_epochs": 100.0}, "config.train.warmup_epochs = 100.0: must be below config.train.epochs = 100"),
+    ({"model__method": "multi_decode"}, "did you mean 'multi_decoder'?"),
+    ({"model__hidden_dims": ()}, "config.model.hidden_dims = (): must be a tuple of integers of at least 1"),
+    ({"model__hidden_dims": (8, "a")}, "config.model.hidden_dims"),
+    ({"conditioning__sampling": "unifrom"}, "did you mean 'uniform'?"),
+    ({"conditioning__exponent": 0.0}, "config.conditioning.exponent = 0.0: must be a number above 0"),
+    ({"data__validation": 1.0}, "config.data.validation = 1.0: must be a number of at least 0 and below 1"),
+    ({"data__fold": 1}, "data.num_folds: cross-validation needs both data.fold and data.num_folds"),
+    ({"data__fold": 5, "data__num_folds": 5}, "data.fold = 5: must be an integer in 0 … 4"),
+    ({"loss__weights": (1.0,)}, "config.loss.weights = (1.0,): multi_decoder has 2 decoders, so must be 2 numbers"),
+    ({"loss__weights": (0.0, 0.0)}, "at least one must be above 0"),
+    ({"seed": -1}, "config.seed = -1"),
+    ({"train__epoch": 3}, "config.train.epoch: there is no such field; did you mean config.train.epochs?"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), REFUSED, ids=[str(f) for f, _ in REFUSED])
+def test_impossible_settings_are_refused_in_one_line(fields, message):
+    with pytest.raises(UserError) as error:
+        check(config_with(**fields))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+RESOLVE_REFUSED = [
+    ({"conditioning__num_pixels": 50}, "exact sampling reveals the 49 of the grid"),
+    ({"conditioning__sampling": "uniform", "conditioning__num_pixels": 785}, "must be at most 784"),
+    ({"conditioning__grid_stride": 29}, "must be at most the longer side, 28 pixels"),
+    ({"loss__beta": 1e-4, "loss__variance": 0.5}, "each gives the other"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), RESOLVE_REFUSED, ids=[str(f) for f, _ in RESOLVE_REFUSED])
+def test_settings_that_do_not_fit_the_images_are_refused(fields, message):
+    config = config_with(**fields)
+    check(config)
+    with pytest.raises(UserError, match=message):
+        resolve(config, MNIST)
+
+
+def test_a_grid_cannot_reveal_a_random_number_of_pixels():
+    with pytest.raises(UserError, match="single_decoder reveals a random number of pixels"):
+        check(config_with("single_decoder", conditioning__sampling="exact"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("train.epocs", "train.epochs"), ("epochs", "train.epochs"), ("model.epochs", "train.epochs"), ("sead", "seed")],
+)
+def test_an_unknown_field_is_answered_with_the_nearest_one(wrong, right):
+    assert f"did you mean config.{right}?" in str(unknown_field(wrong, config_with()))
+
+
+def test_every_field_says_what_it_may_be():
+    for name in field_names(config_with()):
+        assert allowed_values(name)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_config_survives_json(method):
+    config = resolve(thesis_config(latent="gaussian", method=method), MNIST)
+    again = from_dict(json.loads(json.dumps(to_dict(config))))
+    assert to_dict(again) == to_dict(config)
+    assert run_hash(again) == run_hash(config)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda c: c["train"].update(epochs="many"),
+        lambda c: c.update(surprise=1),
+        lambda c: c.pop("model") and None,
+        lambda c: c.update(train=3),
+    ],
+    ids=["type", "unknown", "section", "no section"],
+)
+def test_a_damaged_saved_config_is_refused(damage):
+    values = to_dict(resolve(config_with(), MNIST))
+    damage(values)
+    with pytest.raises(UserError):
+        from_dict(values)
+
+
+def test_a_field_that_an_older_version_did_not_have_takes_its_default():
+    values = to_dict(resolve(config_with(), MNIST))
+    del values["train"]["ema_decay"]
+    assert from_dict(values).train.ema_decay is None
+
+
+SAME = {"data__dir": "/elsewhere", "data__substitute": False, "train__figures_every": 3}
+
+
+@pytest.mark.parametrize("field", SAME)
+def test_what_changes_nothing_learned_keeps_the_hash(field):
+    assert run_hash(resolve(config_with(**{field: SAME[field]}), MNIST)) == run_hash(resolve(config_with(), MNIST))
+
+
+@given(st.sampled_from([("seed", 1), ("train__epochs", 99), ("loss__beta", 1e-3), ("model__latent_dim", 64)]))
+def test_what_changes_the_run_changes_the_hash(change):
+    assert run_hash(resolve(config_with(**dict([change])), MNIST)) != run_hash(resolve(config_with(), MNIST))
+
+
+def test_integer_and_float_weights_are_one_run():
+    assert run_hash(resolve(config_with(loss__weights=(1, 1)), MNIST)) == run_hash(resolve(config_with(), MNIST))
+
+
+@pytest.mark.parametrize(("method", "name"), zip(METHODS, ["plain", "semi", "multi", "single"], strict=True))
+def test_a_run_is_named_after_its_config_file(method, name):
+    assert run_name(thesis_config(latent="gaussian", method=method), "mnist") == f"gauss_{name}-mnist"

@@ -1,0 +1,117 @@
+"""The objective is the thesis' sum of terms; each method sees the masks that it should."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtvae_jax.conditioning import condition, exact_grid_mask, image_keys
+from mtvae_jax.methods import METHODS
+from mtvae_jax.models import build_model, init_variables
+from mtvae_jax.objective import Objective, draw_masks
+
+KEYS = image_keys(jax.random.key(0), 16), image_keys(jax.random.key(1), 16)
+
+
+class Jitted:
+    """An objective with fresh variables, whose functions are compiled: several times faster than op by op."""
+
+    def __init__(self, config, image_shape=(28, 28, 1)):
+        objective = Objective(build_model(config, image_shape, axis_name=None), config, image_shape)
+        self.variables = init_variables(objective.model, jax.random.key(2), image_shape)
+        self.terms = objective.training_terms
+        self.apply = jax.jit(objective.model.apply, static_argnames=("train", "mutable", "method"))
+        self.training_loss = jax.jit(objective.training_loss)
+        self.gradients = jax.jit(jax.grad(objective.training_loss, has_aux=True))
+        self.evaluation_terms = jax.jit(objective.evaluation_terms)
+
+
+@pytest.fixture
+def images(digits):
+    return jnp.asarray(digits[:16] / 255.0, jnp.float32)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_loss_is_the_thesis_sum(method, make_run, images):
+    weights = (0.7, 1.9)[: METHODS[method].num_decoders]
+    config = make_run(method, loss__weights=weights, loss__beta=0.03)
+    model = Jitted(config)
+    loss, (_, terms) = model.training_loss(model.variables["params"], model.variables["batch_stats"], images, *KEYS)
+
+    m = condition(images, draw_masks(config, KEYS[1], 28, 28)) if method != "plain" else None
+    output, _ = model.apply(model.variables, images, m, KEYS[0], train=True, mutable=("batch_stats",))
+    errors = [
+        np.mean((np.float64(images) - np.float64(x)) ** 2)
+        for x in (output.reconstruction, output.reconstruction_conditioned)
+        if x is not None
+    ]
+    expected = sum(w * e for w, e in zip(weights, errors, strict=True)) + 0.03 * float(output.latent.terms["kl"].mean())
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert set(terms) == set(model.terms)
+    assert len(errors) == METHODS[method].num_decoders
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_evaluation_reports_what_the_method_has(method, make_run, images):
+    model = Jitted(make_run(method))
+    terms = model.evaluation_terms(model.variables, images, *KEYS)
+    assert ("reconstruction" in terms) == (method != "semi_conditional")
+    assert ("reconstruction_conditioned" in terms) == (method != "plain")
+    assert all(term.shape == (16,) and np.isfinite(term).all() for term in terms.values())
+
+
+def test_single_decoder_is_judged_without_pixels_on_an_empty_mask(make_run, images):
+    model = Jitted(make_run("single_decoder"))
+    z = model.apply(model.variables, images, KEYS[0], method="encode").z
+    empty = condition(images, jnp.zeros((16, 28, 28, 1), bool))
+    _, expected = model.apply(model.variables, z, empty, method="decode")
+    terms = model.evaluation_terms(model.variables, images, *KEYS)
+    np.testing.assert_allclose(terms["reconstruction"], np.mean((images - expected) ** 2, axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_both_decoders_get_the_same_z(make_run, images):
+    model = Jitted(make_run("multi_decoder"))
+    m = condition(images, jnp.ones((28, 28, 1), bool))
+    output = model.apply(model.variables, images, m, KEYS[0])
+    first, second = model.apply(model.variables, output.latent.z, m, method="decode")
+    np.testing.assert_allclose(output.reconstruction, first, rtol=1e-5)
+    np.testing.assert_allclose(output.reconstruction_conditioned, second, rtol=1e-5)
+
+
+def test_the_unconditioned_decoder_does_not_see_the_revealed_pixels(make_run, images):
+    model = Jitted(make_run("multi_decoder"))
+
+    def reconstructions(mask):
+        return model.apply(model.variables, images, condition(images, mask), KEYS[0])
+
+    nothing, everything = (reconstructions(jnp.full((28, 28, 1), value)) for value in (False, True))
+    np.testing.assert_array_equal(nothing.reconstruction, everything.reconstruction)
+    assert np.abs(nothing.reconstruction_conditioned - everything.reconstruction_conditioned).max() > 1e-3
+
+
+def test_gradients_reach_the_parts_that_a_weight_leaves(make_run, images):
+    def gradients(weights):
+        model = Jitted(make_run("multi_decoder", loss__weights=weights))
+        return model.gradients(model.variables["params"], model.variables["batch_stats"], images, *KEYS)[0]
+
+    def size(tree):
+        return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+
+    only_first = gradients((1.0, 0.0))
+    assert size(only_first["conditional_decoder"]) == 0
+    assert size(only_first["decoder"]) > 0
+    assert size(only_first["encoder"]) > 0
+    only_second = gradients((0.0, 1.0))
+    assert size(only_second["decoder"]) == 0
+    assert size(only_second["conditional_decoder"]) > 0
+
+
+def test_masks_follow_the_method_and_the_sampling_type(make_run):
+    exact = draw_masks(make_run("multi_decoder"), KEYS[1], 28, 28)
+    np.testing.assert_array_equal(exact, np.broadcast_to(exact_grid_mask(28, 28, 4), (16, 28, 28, 1)))
+    constant = draw_masks(make_run("multi_decoder", conditioning__sampling="uniform"), KEYS[1], 28, 28)
+    np.testing.assert_array_equal(np.asarray(constant).sum((1, 2, 3)), 49)
+    gaussian = draw_masks(make_run("semi_conditional", conditioning__sampling="gaussian"), KEYS[1], 28, 28)
+    assert np.asarray(gaussian).sum((1, 2, 3)).max() <= 49
+    counts = np.asarray(draw_masks(make_run("single_decoder"), KEYS[1], 28, 28)).sum((1, 2, 3))
+    assert len(set(counts.tolist())) > 8  # drawn anew for every image

@@ -1,0 +1,186 @@
+"""A run from end to end: every method, every file, resuming, and what a finished or foreign directory answers."""
+
+import dataclasses
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from small_runs import small_config
+
+import mtvae_jax
+import mtvae_jax.data
+from mtvae_jax.checkpoints import Checkpoints
+from mtvae_jax.config import resolve
+from mtvae_jax.errors import UserError
+from mtvae_jax.methods import METHODS
+from mtvae_jax.metric_log import read_metrics
+from mtvae_jax.models import build_model
+from mtvae_jax.train import Stopped, train
+
+ALWAYS = {"loss", "kl"}
+UNCONDITIONED = {"reconstruction", "bits_per_dim", "psnr", "ssim"}
+CONDITIONED = {f"{name}_conditioned" for name in UNCONDITIONED}
+
+
+def params(workdir, which="latest"):
+    return jax.tree.leaves(mtvae_jax.load(workdir, which).variables)
+
+
+def assert_same_bits(first, second):
+    for a, b in zip(params(first), params(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+    timeless = [
+        [{name: value for name, value in record.items() if name != "images_per_second"} for record in read_metrics(d)]
+        for d in (first, second)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "sampling"),
+    [
+        ("plain", "exact"),
+        ("semi_conditional", "exact"),
+        ("multi_decoder", "uniform"),
+        ("single_decoder", "uniform"),
+        ("single_decoder", "gaussian"),
+    ],
+)
+def test_each_method_from_start_to_summary(method, sampling, make_run, dataset, tmp_path):
+    config = make_run(method, conditioning__sampling=sampling)
+    out = io.StringIO()
+    summary = train(config, dataset, tmp_path / "run", stream=out)
+    wanted = ALWAYS | (UNCONDITIONED if METHODS[method].unconditioned else set())
+    wanted |= CONDITIONED if METHODS[method].conditional_decoder else set()
+    for split in ("val", "test"):
+        assert {name.split("/")[1] for name in summary if name.startswith(f"{split}/")} == wanted
+    records = read_metrics(tmp_path / "run")
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert records[1]["val/loss"] < records[0]["val/loss"]
+    best = records[summary["best_epoch"] - 1]
+    assert best["val/loss"] == min(record["val/loss"] for record in records) == summary["val/loss"]
+    assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["data"]["fingerprint"] == dataset.fingerprint
+    assert summary["parameters"]["total"] > 0
+    assert summary["steps"] == 2 * (len(dataset.train) // 32)
+    assert summary["train_images"] == summary["steps"] * 32
+    assert out.getvalue().count("\nepoch ") == 2
+    figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
+    assert figures == {"reconstructions", "loss_curves", "samples"} | ({"sampling_types"} if method != "plain" else set())
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+    # The loaded model is the one that was judged.
+    model = mtvae_jax.load(tmp_path / "run")
+    mask = np.ones((28, 28, 1), bool)
+    assert model.encode(dataset.test).shape == (len(dataset.test), 4)
+    if METHODS[method].unconditioned:
+        assert model.reconstruct(dataset.test).shape == dataset.test.shape
+    if METHODS[method].conditional_decoder:
+        assert model.reconstruct(dataset.test, mask).shape == dataset.test.shape
+
+
+def test_evaluation_covers_every_image_once(make_run, dataset, tmp_path):
+    # The mean over all test images by hand, of the term that knows no noise.
+    config = make_run("plain", train__epochs=1)
+    summary = train(config, dataset, tmp_path / "run", stream=io.StringIO())
+    model = mtvae_jax.load(tmp_path / "run", "latest")
+    module = build_model(config, dataset.image_shape)
+    encode = jax.jit(lambda variables, x: module.apply(variables, x, method="encode").terms["kl"][0])
+    kl = [float(encode(model.variables, (image[None] / 255.0).astype(np.float32))) for image in dataset.test]
+    assert summary["test/kl"] == pytest.approx(np.mean(kl), rel=1e-4)
+
+
+def test_stopped_in_mid_epoch_and_started_again_gives_the_same_bits(make_run, dataset, tmp_path, monkeypatch):
+    config = make_run("multi_decoder", conditioning__sampling="uniform", train__ema_decay=0.9, train__epochs=3)
+    train(config, dataset, tmp_path / "unbroken", stream=io.StringIO())
+    monkeypatch.setattr("mtvae_jax.train._SECONDS_PER_CALL", 0.0)  # a step a call: stops fall within epochs
+    stops = 0
+    while True:
+        calls = iter(range(100))
+        try:
+            train(config, dataset, tmp_path / "broken", stop_requested=lambda: next(calls) == 4, stream=io.StringIO())  # noqa: B023
+            break
+        except Stopped:
+            stops += 1
+            step = Checkpoints(tmp_path / "broken" / "checkpoints", read_only=True).latest_step
+            assert stops > 1 or step % (len(dataset.train) // 32) != 0
+    assert stops >= 3
+    assert_same_bits(tmp_path / "unbroken", tmp_path / "broken")
+
+
+def test_a_complete_run_answers_at_once_and_a_longer_one_goes_on(make_run, dataset, tmp_path):
+    config = make_run("plain", train__epochs=1)
+    first = train(config, dataset, tmp_path / "run", stream=io.StringIO())
+    out = io.StringIO()
+    assert train(config, dataset, tmp_path / "run", stream=out) == first
+    assert out.getvalue() == ""
+    longer = make_run("plain", train__epochs=2)
+    train(longer, dataset, tmp_path / "run", stream=io.StringIO())
+    train(longer, dataset, tmp_path / "unbroken", stream=io.StringIO())
+    assert_same_bits(tmp_path / "run", tmp_path / "unbroken")
+    with pytest.raises(UserError, match=r"config.train.epochs = 2, not 1; give another directory"):
+        train(config, dataset, tmp_path / "run")
+
+
+def test_a_directory_of_another_run_is_left_alone(make_run, dataset, tmp_path):
+    train(make_run("plain", train__epochs=1), dataset, tmp_path / "run", stream=io.StringIO())
+    with pytest.raises(UserError, match=r"holds a run with config.model.latent_dim = 4, not 5"):
+        train(make_run("plain", train__epochs=1, model__latent_dim=5), dataset, tmp_path / "run")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not empty and not the work directory of a run"):
+        train(make_run("plain", train__epochs=1), dataset, tmp_path / "notes")
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == ["thesis.txt"]
+
+
+def test_other_images_under_the_same_name_are_refused(make_run, dataset, tmp_path):
+    config = make_run("plain", train__epochs=1)
+    train(config, dataset, tmp_path / "run", stream=io.StringIO())
+    other = dataclasses.replace(dataset, fingerprint="0" * 16)
+    with pytest.raises(UserError, match="holds a run on other images"):
+        train(config, other, tmp_path / "run")
+
+
+def test_nothing_is_compiled_after_the_first_epoch(make_run, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("mtvae_jax.train._SECONDS_PER_CALL", 0.01)
+    compiled, at_request = [], []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: compiled.append(name) if "backend_compile" in name or "cache_retrieval" in name else None
+    )
+    config = make_run("single_decoder", train__epochs=4)
+
+    def never():
+        at_request.append((len(read_metrics(tmp_path / "run")), len(compiled)))
+        return False
+
+    train(config, dataset, tmp_path / "run", stop_requested=never, stream=io.StringIO())
+    after_first = [count for epochs, count in at_request if 1 <= epochs < 4]
+    assert len(compiled) > 0
+    assert len(after_first) > 3
+    assert after_first[0] == after_first[-1]
+
+
+def test_a_batch_larger_than_the_data_is_refused(dataset, tmp_path, make_run):
+    with pytest.raises(UserError, match=r"config.train.batch_size = 1000: must be at most 259"):
+        train(make_run("plain", train__batch_size=1000), dataset, tmp_path / "run")
+
+
+@pytest.mark.parametrize("shape", [(20, 12, 3), (9, 9, 2)])
+def test_images_of_any_size_and_channels_train(shape, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (80, *shape), np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images)
+    dataset = mtvae_jax.data.load_dataset(f"npz:{tmp_path / 'mine.npz'}")
+    config = resolve(small_config(dataset=f"npz:{tmp_path / 'mine.npz'}", train__epochs=1), shape)
+    summary = train(config, dataset, tmp_path / "run", stream=io.StringIO())
+    assert summary["data"]["image_shape"] == list(shape)
+
+
+def test_bfloat16_trains_with_float32_parameters(make_run, dataset, tmp_path):
+    config = make_run("multi_decoder", train__precision="bfloat16")
+    summary = train(config, dataset, tmp_path / "run", stream=io.StringIO())
+    records = read_metrics(tmp_path / "run")
+    assert records[1]["val/loss"] < records[0]["val/loss"]
+    assert np.isfinite(summary["test/loss"])
+    assert all(leaf.dtype == np.float32 for leaf in params(tmp_path / "run"))

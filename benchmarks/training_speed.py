@@ -65,22 +65,19 @@ def compare(config, images, peers, *, rounds, seconds):
     return results
 
 
-def table(comparisons):
-    """A Markdown table of `compare`'s results by model. Ratios are ours / theirs: median (least – greatest)."""
-    lines = [
-        "| model | parameters | competitor | images/s | ours / theirs | peak memory |",
-        "|---|---|---|---|---|---|",
-    ]
-    for model, results in comparisons.items():
-        for name, result in results.items():
-            speeds = result["images_per_second"]
-            ratios = sorted(a / b for a, b in zip(results[OURS]["images_per_second"], speeds, strict=True))
-            ratio = "" if name == OURS else f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} – {ratios[-1]:.2f})"
-            lines.append(
-                f"| {model} | {result['parameters']:,} | {name} | {statistics.median(speeds):,.0f} | {ratio} | "
-                f"{result['peak_bytes'] / 2**20:,.0f} MiB |"
-            )
-    return "\n".join(lines)
+HEADER = "| model | parameters | competitor | images/s | ours / theirs | peak memory |\n|---|---|---|---|---|---|"
+
+
+def rows(model, results):
+    """The lines of a Markdown table for `compare`'s results. Ratios are ours / theirs: median (least – greatest)."""
+    for name, result in results.items():
+        speeds = result["images_per_second"]
+        ratios = sorted(ours / theirs for ours, theirs in zip(results[OURS]["images_per_second"], speeds, strict=True))
+        ratio = "" if name == OURS else f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} – {ratios[-1]:.2f})"
+        yield (
+            f"| {model} | {result['parameters']:,} | {name} | {statistics.median(speeds):,.0f} | {ratio} | "
+            f"{result['peak_bytes'] / 2**20:,.0f} MiB |"
+        )
 
 
 def main():
@@ -95,23 +92,21 @@ def main():
     flags = parser.parse_args()
 
     dataset = load_dataset(flags.dataset)
-    comparisons = {}
+    record = {"dataset": dataset.name, "image_shape": dataset.image_shape, "comparisons": {}}
+    flags.output.parent.mkdir(parents=True, exist_ok=True)
+    print(HEADER)
     for method in flags.methods.split(","):
         config = thesis_config(flags.dataset, latent="gaussian", method=method)
         config.conditioning.sampling = flags.sampling or config.conditioning.sampling
         check(config)
         config = resolve(config, dataset.image_shape)
         model = method if method == "plain" else f"{method}, {config.conditioning.sampling}"
-        comparisons[model] = compare(
-            config, dataset.train, flags.peers.split(","), rounds=flags.rounds, seconds=flags.seconds
-        )
-    print(table(comparisons))
-    ours, *peers = next(iter(comparisons.values())).values()
-    for facts in (ours, *peers[:1]):
+        results = compare(config, dataset.train, flags.peers.split(","), rounds=flags.rounds, seconds=flags.seconds)
+        print(*rows(model, results), sep="\n", flush=True)
+        record["comparisons"][model] = results
+        flags.output.write_text(json.dumps(record, indent=1) + "\n")
+    for facts in {facts["device"]: facts for facts in results.values()}.values():
         print(f"\n{facts['device']}; {', '.join(f'{k} {v}' for k, v in facts['versions'].items())}")
-    flags.output.parent.mkdir(parents=True, exist_ok=True)
-    record = {"dataset": dataset.name, "image_shape": dataset.image_shape, "comparisons": comparisons}
-    flags.output.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -198,11 +198,10 @@ def _to_kernel(images, features, geometry):
     channels, num_features = images.shape[3], features.shape[3]
 
     def product(images, features):
-        # The transpose, featuresᵀ gather(images), is up to a third faster.
-        return _dot(features, _gather(images, geometry), ((0, 1, 2), (0, 1, 2)))
+        return _dot(_gather(images, geometry), features, ((0, 1, 2), (0, 1, 2)))
 
-    transposed = _sum_slices(product, images, features, _num_slices(len(images), channels, geometry))
-    return transposed.T.reshape(*geometry.kernel_size, channels, num_features).astype(images.dtype)
+    matrix = _sum_slices(product, images, features, _num_slices(len(images), channels, geometry))
+    return matrix.reshape(*geometry.kernel_size, channels, num_features).astype(images.dtype)
 
 
 def _matrix(kernel):

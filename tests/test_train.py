@@ -67,8 +67,8 @@ def test_each_method_from_start_to_summary(method, sampling, make_run, dataset, 
     assert summary["steps"] == 2 * (len(dataset.train) // 32)
     assert summary["train_images"] == summary["steps"] * 32
     assert out.getvalue().count("\nepoch ") == 2
-    figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
-    assert figures == {"reconstructions", "loss_curves", "samples"} | ({"sampling_types"} if method != "plain" else set())
+    pictures = {"reconstructions", "loss_curves", "samples"} | ({"sampling_types"} if method != "plain" else set())
+    assert {path.stem for path in (tmp_path / "run" / "figures").iterdir()} == pictures
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
     # The loaded model is the one that was judged.

@@ -148,8 +148,13 @@ def test_one_file_missing_without_a_network_is_named(tmp_path, monkeypatch):
 @contextlib.contextmanager
 def serving(folder, monkeypatch):
     """Has MNIST's files downloaded from a web server on this machine."""
+    answered = threading.Semaphore(0)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            super().do_GET()
+            answered.release()
+
         def log_message(self, *arguments):
             pass
 
@@ -161,6 +166,9 @@ def serving(folder, monkeypatch):
         monkeypatch.setattr(builder_class, "URL", address)
         monkeypatch.setattr(builder_class, "url_infos", infos)
         yield
+        # The probe and four files: a download that loses its server would be retried for minutes, by a thread that
+        # keeps this process alive.
+        assert all(answered.acquire(timeout=10) for _ in range(5))
         server.shutdown()
 
 

@@ -1,0 +1,86 @@
+"""Checkpoints: latest and best both stay, NaN never wins, types and damage are noticed."""
+
+import io
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtvae_jax.checkpoints import Checkpoints
+from mtvae_jax.errors import UserError
+from mtvae_jax.models import build_model
+from mtvae_jax.objective import Objective
+from mtvae_jax.optimizer import make_optimizer
+from mtvae_jax.step import init_state
+from mtvae_jax.train import train
+
+
+@pytest.fixture
+def state(make_run):
+    config = make_run("plain", train__ema_decay=0.9, train__clip_norm=1.0)
+    objective = Objective(build_model(config, (28, 28, 1)), config, (28, 28, 1))
+    return jax.tree.map(np.asarray, init_state(objective, make_optimizer(config, 10)))
+
+
+def at_step(state, step):
+    return state.replace(step=np.int32(step))
+
+
+def test_latest_and_best_both_stay_and_nan_is_never_best(state, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step, loss in enumerate([3.0, 1.0, 2.0, float("nan"), 5.0, None], start=1):
+        checkpoints.save(at_step(state, step), {}, metrics=None if loss is None else {"val/loss": loss})
+        checkpoints.wait()
+    checkpoints.close()
+    again = Checkpoints(tmp_path, read_only=True)
+    assert (again.latest_step, again.best_step) == (6, 2)
+    assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [2, 6]
+
+
+def test_a_state_comes_back_to_the_bit_in_a_new_process_order(state, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(at_step(state, 4), {"train_seconds": 1.5}, metrics={"val/loss": 1.0})
+    checkpoints.close()
+    restored, record = Checkpoints(tmp_path).restore(jax.eval_shape(lambda: state), 4)
+    assert record == {"train_seconds": 1.5}
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(at_step(state, 4)), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
+
+
+def test_a_checkpoint_of_another_model_or_type_is_refused(state, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(at_step(state, 1), {}, metrics={"val/loss": 1.0})
+    checkpoints.wait()
+    half = state.replace(params=jax.tree.map(lambda x: x.astype(jnp.bfloat16), state.params))
+    with pytest.raises(UserError, match="is float32, must be bfloat16"):
+        checkpoints.restore(half, 1)
+    with pytest.raises(UserError, match=r"/1: cannot be restored"):
+        checkpoints.restore(state.replace(params={"encoder": np.zeros(3)}), 1)
+
+
+def test_a_damaged_checkpoint_is_named(state, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(at_step(state, 1), {}, metrics={"val/loss": 1.0})
+    checkpoints.close()
+    for data in (tmp_path / "1" / "state").rglob("d/*"):
+        data.write_bytes(data.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"/1: cannot be restored .*delete this folder"):
+        Checkpoints(tmp_path).restore(state, 1)
+
+
+def test_what_a_kill_leaves_half_written_is_cleared_away(make_run, dataset, tmp_path):
+    config = make_run("plain", train__epochs=1)
+    leftover = tmp_path / "run" / "checkpoints" / "99.orbax-checkpoint-tmp"
+    train(config, dataset, tmp_path / "run", stream=io.StringIO())
+    leftover.mkdir()
+    (leftover / "state").write_text("half")
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    assert checkpoints.latest_step == len(dataset.train) // 32
+    deadline = time.monotonic() + 10
+    while leftover.exists() and time.monotonic() < deadline:  # in the background
+        time.sleep(0.01)
+    assert not leftover.exists()

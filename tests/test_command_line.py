@@ -1,0 +1,176 @@
+"""launch.py as a user meets it: exit status, one-line messages, kills and stops of real processes."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from small_runs import ROOT
+
+import mtvae_jax
+from launch import main
+from mtvae_jax.command_line import parse
+from mtvae_jax.config import check, model_name
+from mtvae_jax.metric_log import read_metrics
+
+SMALL = ["--config.model.hidden_dims=8,16", "--config.model.latent_dim=4", "--config.train.batch_size=8"]
+
+
+def start(*arguments, cwd):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, str(ROOT / "launch.py"), *arguments]
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def launch(*arguments, cwd):
+    process = start(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def config(name="gauss_multi", dataset=None):
+    return f"--config={ROOT / 'configs' / name}.py" + (f":{dataset}" if dataset else "")
+
+
+MISTAKES = [
+    ([], "--config: is missing; for example --config=configs/gauss_multi.py"),
+    (["--config=nowhere.py"], "nowhere.py does not exist"),
+    ([config(), "--config.train.epoch=3"], "config.train.epoch: there is no such field; did you mean config.train.ep"),
+    ([config(), "--config.train.epochs=many"], "config.train.epochs = many: must be an integer of at least 1"),
+    ([config(), "--config.train.epochs=0"], "config.train.epochs = 0: must be an integer of at least 1"),
+    ([config(), "--config.train.nope.x=3"], "config.train.nope.x: there is no such field"),
+    ([config(), "--config.loss.weights=1"], "config.loss.weights = (1,): multi_decoder has 2 decoders"),
+    ([config(), "--config.data.substitute=maybe"], "config.data.substitute = maybe: must be True or False"),
+    ([config(), "--confg=3"], "Unknown command line flag 'confg'"),
+    ([config(), "train"], "train: is not an option"),
+    ([config(dataset="cifar11")], "did you mean cifar10?"),
+    ([config(dataset="npz:nowhere.npz")], "npz:nowhere.npz: no such file"),
+    ([config("gauss_single"), "--config.conditioning.sampling=exact"], "must be 'uniform' or 'gaussian'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[message[:40] for _, message in MISTAKES])
+def test_a_mistake_is_answered_in_one_line_with_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["launch.py", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.startswith("launch.py: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []  # refused before anything started
+
+
+def test_help_teaches_the_command(capsys):
+    assert main(["launch.py", "--help"]) == 0
+    out, _ = capsys.readouterr()
+    assert "--config=configs/gauss_multi.py" in out
+    assert "--workdir" in out
+
+
+@pytest.mark.parametrize("name", ["gauss_plain", "gauss_semi", "gauss_multi", "gauss_single"])
+def test_every_config_file_takes_a_dataset_and_overrides(name):
+    arguments = parse(["launch.py", config(name, "npz:my/images.npz"), "--config.train.epochs=3", "--workdir=here"])
+    assert arguments.workdir == Path("here")
+    assert arguments.config.train.epochs == 3
+    assert arguments.config.data.name == "npz:my/images.npz"
+    assert model_name(arguments.config) == name
+    assert parse(["launch.py", config(name)]).config.data.name == "mnist"
+    check(arguments.config)
+
+
+def test_a_run_is_named_after_model_data_and_config(digits_npz, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["launch.py", config(dataset=f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "complete: 1 epochs, best 1; test loss" in out
+    (workdir,) = (tmp_path / "runs").iterdir()
+    assert workdir.name.startswith("gauss_multi-digits-")
+
+
+def test_neither_tensorflow_nor_its_datasets_are_imported_for_a_users_own_images(digits_npz, tmp_path):
+    program = (
+        "import sys, launch\n"
+        f"status = launch.main(['launch.py', {config('gauss_plain', f'npz:{digits_npz}')!r}, '--config.train.epochs=1',"
+        " '--config.model.hidden_dims=8'])\n"
+        "found = [name for name in ('tensorflow', 'tensorflow_datasets') if name in sys.modules]\n"
+        "sys.exit(f'status {status}, imported {found}' if status or found else 0)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=300)
+
+
+def test_mnist_that_cannot_be_had_is_replaced_loudly_and_under_its_own_name(tmp_path):
+    # A proxy that refuses stands for a machine without a network, wherever the tests run.
+    nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https", "all")}
+    nowhere |= {"no_proxy": "", "TFDS_DATA_DIR": str(tmp_path / "tfds")}
+    environment = os.environ | nowhere | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "launch.py"), config("gauss_plain"), "--config.train.epochs=1"]
+    small = ["--config.model.hidden_dims=4", "--config.data.max_train=256"]
+    started = time.monotonic()
+    refused = subprocess.run(
+        [*command, "--config.data.substitute=False"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert "data.name = mnist: cannot be downloaded" in refused.stderr
+    assert time.monotonic() - started < 20  # 10 for the network, the rest for Python
+    run = subprocess.run([*command, *small], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0
+    assert "WARNING: this run trains on mnist_sample instead" in run.stderr
+    (workdir,) = (tmp_path / "runs").iterdir()
+    assert workdir.name.startswith("gauss_plain-mnist_sample-")
+    for name in ("config.json", "summary.json"):
+        assert "mnist_sample" in (workdir / name).read_text()
+
+
+def parameters(workdir):
+    return jax.tree.leaves(mtvae_jax.load(workdir, "latest").variables)
+
+
+def wait_for_epoch(workdir, epoch, process):
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        if (workdir / "metrics.jsonl").exists() and len(read_metrics(workdir)) >= epoch:
+            return
+        time.sleep(0.005)
+
+
+def test_killed_and_stopped_at_any_moment_and_started_again_gives_the_same_bits(digits_npz, tmp_path):
+    epochs = 40
+    command = [config("gauss_multi", f"npz:{digits_npz}"), *SMALL, f"--config.train.epochs={epochs}"]
+    command += ["--config.conditioning.sampling=uniform", "--config.train.figures_every=1000"]
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert launch(*command, f"--workdir={unbroken}", cwd=tmp_path)[0] == 0
+    chance = random.Random(5)
+    for epoch, number in ((3, signal.SIGKILL), (9, signal.SIGTERM), (16, signal.SIGKILL), (23, signal.SIGINT)):
+        process = start(*command, f"--workdir={broken}", cwd=tmp_path)
+        wait_for_epoch(broken, epoch, process)
+        time.sleep(chance.uniform(0, 0.2))  # somewhere within an epoch, an evaluation or a save
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        if number == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert (process.returncode, err) == (75, "")
+            assert "stopped after saving; the same command goes on" in out
+        assert epoch <= len(read_metrics(broken)) < epochs
+        assert ("goes on after step" in out) == (epoch > 3)
+    assert launch(*command, f"--workdir={broken}", cwd=tmp_path)[0] == 0
+    for a, b in zip(parameters(unbroken), parameters(broken), strict=True):
+        np.testing.assert_array_equal(a, b)
+    one, two = ([{**r, "images_per_second": 0} for r in read_metrics(workdir)] for workdir in (unbroken, broken))
+    assert one == two
+
+    status, out, _ = launch(*command, f"--workdir={broken}", cwd=tmp_path)
+    assert status == 0
+    assert "complete: 40 epochs" in out
+    assert "epoch " not in out

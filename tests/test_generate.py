@@ -1,0 +1,135 @@
+"""The Python interface: encode, reconstruct, sample, load; and what each refuses."""
+
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import mtvae_jax
+from mtvae_jax.errors import UserError
+from mtvae_jax.generate import Model
+from mtvae_jax.models import build_model, init_variables
+from mtvae_jax.train import train
+
+KEY = jax.random.key(0)
+GRID = np.zeros((28, 28, 1), bool)
+GRID[1::4, 1::4] = True
+
+
+@pytest.fixture(scope="module")
+def images(digits):
+    return digits[:5] / np.float32(255)
+
+
+@pytest.fixture
+def model(make_run):
+    def make(method):
+        config = make_run(method)
+        return Model(config, (28, 28, 1), init_variables(build_model(config, (28, 28, 1)), KEY, (28, 28, 1)))
+
+    return make
+
+
+def test_uint8_and_float_images_are_the_same_images(model, digits, images):
+    multi = model("multi_decoder")
+    np.testing.assert_array_equal(multi.encode(digits[:5]), multi.encode(images))
+    np.testing.assert_array_equal(multi.reconstruct(digits[:5], GRID), multi.reconstruct(images, GRID))
+
+
+def test_draws_depend_on_the_key_and_the_mean_does_not(model, images):
+    plain = model("plain")
+    first, again, other = (plain.encode(images, jax.random.key(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+    np.testing.assert_array_equal(plain.encode(images), plain.encode(images))
+
+
+def test_several_draws_differ_and_come_first(model, images):
+    draws = model("multi_decoder").reconstruct(images, GRID, num_samples=3, key=KEY)
+    assert draws.shape == (3, 5, 28, 28, 1)
+    assert np.abs(draws[0] - draws[1]).max() > 0
+
+
+def test_any_number_of_images_in_batches_of_one_size(model, digits):
+    plain = model("plain")
+    many = plain.encode(digits[:300])
+    assert many.shape == (300, 4)
+    np.testing.assert_allclose(many[290:], plain.encode(digits[290:300]), rtol=1e-4, atol=1e-5)
+    with_key = plain.encode(digits[:300], KEY)
+    np.testing.assert_allclose(with_key[:10], plain.encode(digits[:10], KEY), rtol=1e-4, atol=1e-5)
+
+
+def test_a_mask_for_all_is_the_same_mask_for_each(model, images):
+    multi = model("multi_decoder")
+    each = multi.reconstruct(images, np.broadcast_to(GRID, (5, 28, 28, 1)))
+    np.testing.assert_array_equal(multi.reconstruct(images, GRID), each)
+    np.testing.assert_array_equal(multi.reconstruct(images, GRID.astype(np.float32)), each)
+
+
+def test_hidden_pixels_do_not_reach_the_conditional_decoder_but_through_z(model, images):
+    semi = model("semi_conditional")
+    changed = np.where(GRID, images, 1 - images)
+    z = semi.encode(images)
+    same_z = [semi._decode(z, semi._revealed(batch, GRID)) for batch in (images, changed)]
+    np.testing.assert_array_equal(*same_z)
+
+
+def test_samples_from_nothing_and_from_known_pixels(model, images):
+    assert model("plain").sample(7, KEY).shape == (7, 28, 28, 1)
+    single = model("single_decoder")
+    assert single.sample(2, KEY).shape == (2, 28, 28, 1)
+    draws = single.sample(2, KEY, images, GRID)
+    assert draws.shape == (2, 5, 28, 28, 1)
+    assert np.abs(draws[0] - draws[1]).max() > 0
+
+
+REFUSED = [
+    ("plain", lambda m, x: m.reconstruct(x, GRID), "a plain model has no decoder that sees pixels"),
+    ("semi_conditional", lambda m, x: m.reconstruct(x), "a semi_conditional model always needs revealed pixels"),
+    ("semi_conditional", lambda m, x: m.sample(2, KEY), "always needs revealed pixels"),
+    ("plain", lambda m, x: m.encode(x[..., 0]), r"images: have shape \(5, 28, 28\), must be \(N, 28, 28, 1\)"),
+    ("plain", lambda m, x: m.encode(x[:0]), "with N at least 1"),
+    ("plain", lambda m, x: m.encode(x * 255), "must be uint8, or floats in"),
+    ("plain", lambda m, x: m.encode(x * np.nan), "must be uint8, or floats in"),
+    ("plain", lambda m, x: m.encode((x * 255).astype(np.int64)), "must be uint8, or floats in"),
+    ("plain", lambda m, x: m.reconstruct(x, num_samples=2), "several draws need a key"),
+    ("plain", lambda m, x: m.reconstruct(x, num_samples=0), "num_samples = 0: must be an integer of at least 1"),
+    ("plain", lambda m, x: m.sample(0, KEY), "n = 0: must be an integer of at least 1"),
+    ("multi_decoder", lambda m, x: m.reconstruct(x, GRID[..., 0]), r"mask: has shape \(28, 28\)"),
+    ("multi_decoder", lambda m, x: m.reconstruct(x, GRID * 0.5), "mask: must be True or 1"),
+    ("multi_decoder", lambda m, x: m.sample(1, KEY, x), "give both or neither"),
+]
+
+
+@pytest.mark.parametrize(("method", "call", "message"), REFUSED, ids=[message[:30] for *_, message in REFUSED])
+def test_what_a_model_cannot_do_is_said_in_one_line(method, call, message, model, images):
+    with pytest.raises(UserError, match=message) as error:
+        call(model(method), images)
+    assert "\n" not in str(error.value)
+
+
+def test_best_and_latest_are_loaded_as_saved(make_run, dataset, tmp_path):
+    config = make_run("plain", train__epochs=3, train__learning_rate=0.3)  # far too high: the latest is not the best
+    summary = train(config, dataset, tmp_path / "run", stream=io.StringIO())
+    best, latest = mtvae_jax.load(tmp_path / "run"), mtvae_jax.load(tmp_path / "run", "latest")
+    errors = [np.mean((model.reconstruct(dataset.test) - dataset.test / 255.0) ** 2) for model in (best, latest)]
+    if summary["best_epoch"] < 3:
+        assert errors[0] != errors[1]
+    else:
+        assert errors[0] == errors[1]
+    assert best.config.train.learning_rate == 0.3
+    with pytest.raises(UserError, match="which = 'last': must be 'best' or 'latest'"):
+        mtvae_jax.load(tmp_path / "run", "last")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"config.json: does not exist; give the work directory of a run"):
+        mtvae_jax.load(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config.json: cannot be read"):
+        mtvae_jax.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps([1]))
+    with pytest.raises(UserError, match=r"config.json: is not the description of a run"):
+        mtvae_jax.load(tmp_path)

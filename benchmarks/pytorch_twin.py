@@ -47,19 +47,24 @@ class Decoder(nn.Module):
         layers = []
         widths = (channels, *hidden_dims)
         for layer in reversed(range(len(hidden_dims))):
+            if layer == 0:
+                layers += [nn.ConvTranspose2d(widths[1], channels, 4, stride=2, padding=1), nn.Sigmoid()]
+                break
             # Of the two sizes that halve to the same one, output_padding chooses.
             extra = tuple((size - 1) % 2 for size in sizes[layer])
             layers.append(
                 nn.ConvTranspose2d(
-                    widths[layer + 1], widths[layer], 3, stride=2, padding=1, output_padding=extra, bias=layer == 0
+                    widths[layer + 1], widths[layer], 3, stride=2, padding=1, output_padding=extra, bias=False
                 )
             )
-            layers += [nn.BatchNorm2d(widths[layer]), nn.LeakyReLU(0.01)] if layer else [nn.Sigmoid()]
+            layers += [nn.BatchNorm2d(widths[layer]), nn.LeakyReLU(0.01)]
         self.layers = nn.Sequential(*layers)
+        self.size = height, width
 
     def forward(self, z, m=None):
         x = z if m is None else torch.cat([z, m.flatten(1)], dim=1)
-        return self.layers(self.merge(x).unflatten(1, self.start))
+        height, width = self.size  # four taps at stride 2 make even sizes
+        return self.layers(self.merge(x).unflatten(1, self.start))[..., :height, :width]
 
 
 class MultitaskVAE(nn.Module):

@@ -50,7 +50,7 @@ def test_thesis_sized_model_has_the_parameters_of_its_layers():
     channels, features = [1, 32, 64, 128, 256], 2 * 2 * 256
     convolutions = sum(9 * a * b for a, b in itertools.pairwise(channels))
     norms = 2 * sum(channels[1:])
-    decoder = convolutions + 2 * sum(channels[1:-1]) + 1 + features
+    decoder = convolutions + (16 - 9) * 32 + 2 * sum(channels[1:-1]) + 1 + features  # 4×4 taps in the last layer
     expected = {
         "encoder": convolutions + norms,
         "latent": (features + 1) * 32,

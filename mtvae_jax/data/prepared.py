@@ -4,7 +4,6 @@ The arrays lie in a folder `mtvae_jax` next to the data that tensorflow-datasets
 fixed shuffle of the files' order, the same everywhere.
 """
 
-import concurrent.futures
 import contextlib
 import io
 import logging
@@ -193,10 +192,7 @@ def _verify_manual_files(builder, manual):
 def _write_arrays(tfds, builder, folder):
     recipe = RECIPES[builder.name]
     decoders = {"image": tfds.decode.SkipDecoding()}  # `recipe.decode` does it
-    with (
-        array_cache.writing(folder, RECIPES_VERSION) as create,
-        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as decoding,
-    ):
+    with array_cache.writing(folder, RECIPES_VERSION) as create:
         for split in recipe.splits:
             with _damage_named(builder.data_dir, builder.name):
                 source = builder.as_data_source(split, decoders=decoders, file_format=FORMAT)
@@ -207,9 +203,8 @@ def _write_arrays(tfds, builder, folder):
                 stop = min(start + EXAMPLES_AT_ONCE, count)
                 with _damage_named(builder.data_dir, builder.name):
                     examples = source.__getitems__(range(start, stop))
-                encoded = [example["image"] for example in examples]
-                for row, image in enumerate(decoding.map(recipe.decode, encoded), start):
-                    images[row] = image
+                for row, example in enumerate(examples, start):
+                    images[row] = recipe.decode(example["image"])
                 if labels is not None:
                     labels[start:stop] = [example["label"] for example in examples]
 

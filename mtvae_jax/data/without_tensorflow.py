@@ -71,7 +71,8 @@ def _encode_png(encoder, image):
     if encoder.encoding_format != "png":
         raise NotImplementedError(f"only PNG images are encoded without TensorFlow, not {encoder.encoding_format}")
     buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG")
+    grey_or_colour = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    grey_or_colour.save(buffer, "PNG", compress_level=1)  # read once: speed before size
     return buffer.getvalue()
 
 

@@ -27,7 +27,13 @@ class Decoder(nn.Module):
         for layer in reversed(range(len(widths))):
             last = layer == 0
             x = ConvTranspose(
-                widths[layer], output_sizes[layer], use_bias=last, dtype=self.dtype, name=f"conv_{layer}"
+                widths[layer],
+                output_sizes[layer],
+                # Four taps at stride 2 reach every pixel alike; three print a checkerboard on the image.
+                kernel_size=4 if last else 3,
+                use_bias=last,
+                dtype=self.dtype,
+                name=f"conv_{layer}",
             )(x)
             if not last:
                 x = NormActivation(self.dtype, self.axis_name, name=f"norm_{layer}")(x, train)

@@ -8,7 +8,9 @@ within a round, and its median over the rounds is the result.
 """
 
 import argparse
+import datetime
 import json
+import re
 import statistics
 import tempfile
 from pathlib import Path
@@ -88,12 +90,12 @@ def main():
     parser.add_argument("--peers", default="eager,channels_last", help="of eager, channels_last, compile")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one turn")
-    parser.add_argument("--output", type=Path, default=RESULTS / "training_speed.json")
+    parser.add_argument("--output", type=Path, help="default: benchmarks/results/training-DEVICE-DATE.json")
     flags = parser.parse_args()
 
     dataset = load_dataset(flags.dataset)
-    record = {"dataset": dataset.name, "image_shape": dataset.image_shape, "comparisons": {}}
-    flags.output.parent.mkdir(parents=True, exist_ok=True)
+    today = datetime.date.today().isoformat()
+    record = {"date": today, "dataset": dataset.name, "image_shape": dataset.image_shape, "comparisons": {}}
     print(HEADER)
     for method in flags.methods.split(","):
         config = thesis_config(flags.dataset, latent="gaussian", method=method)
@@ -104,7 +106,10 @@ def main():
         results = compare(config, dataset.train, flags.peers.split(","), rounds=flags.rounds, seconds=flags.seconds)
         print(*rows(model, results), sep="\n", flush=True)
         record["comparisons"][model] = results
-        flags.output.write_text(json.dumps(record, indent=1) + "\n")
+        device = re.sub(r"\W+", "-", results[OURS]["device"]).strip("-")
+        output = flags.output or RESULTS / f"training-{device}-{today}.json"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(record, indent=1) + "\n")
     for facts in {facts["device"]: facts for facts in results.values()}.values():
         print(f"\n{facts['device']}; {', '.join(f'{k} {v}' for k, v in facts['versions'].items())}")
 

@@ -1,11 +1,13 @@
 """Checkpoints of a run: the latest and the best, saved atomically while training goes on."""
 
+import contextlib
 import math
 from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from orbax.checkpoint import checkpoint_managers
 
 from mtvae_jax.errors import UserError
@@ -21,25 +23,21 @@ class Checkpoints:
 
     def __init__(self, directory, *, read_only=False):
         self.directory = Path(directory).absolute()
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            # named beforehand, or a new process could not ask for an item's types before it restores one
-            item_handlers={"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()},
-            options=ocp.CheckpointManagerOptions(
-                # best_fn alone would let the latest go; the policy alone would not know which is best
-                preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                    [
-                        checkpoint_managers.LatestN(1),
-                        checkpoint_managers.BestN(get_metric_fn=_score, reverse=True, n=1),
-                    ]
-                ),
-                best_fn=_score,
-                best_mode="min",
-                cleanup_tmp_directories=not read_only,
-                create=not read_only,
-                read_only=read_only,
-            ),
+        latest = checkpoint_managers.LatestN(1)
+        best = checkpoint_managers.BestN(get_metric_fn=_score, reverse=True, n=1)
+        options = ocp.CheckpointManagerOptions(
+            # best_fn alone would let the latest go; the policy alone would not know which is best
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy([latest, best]),
+            best_fn=_score,
+            best_mode="min",
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
         )
+        # Named beforehand, or a new process could not ask for an item's types before it restores one.
+        handlers = {"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
+        with _quiet():
+            self._manager = ocp.CheckpointManager(self.directory, item_handlers=handlers, options=options)
 
     def save(self, state, record, *, metrics=None):
         """Saves in the background; a reader sees all of it or nothing.
@@ -72,11 +70,11 @@ class Checkpoints:
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=device), template)
         path = self.directory / str(step)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore())
         try:
-            saved = self._manager.item_metadata(step).state
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore())
-            )
+            with _quiet():
+                saved = self._manager.item_metadata(step).state
+                restored = self._manager.restore(step, args=items)
         except Exception as error:  # orbax raises a dozen kinds for damaged files and for trees that differ
             reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             raise UserError(f"{path}: cannot be restored ({reason}); delete this folder to go on without it") from error
@@ -90,6 +88,17 @@ class Checkpoints:
     def close(self):
         self.wait()
         self._manager.close()
+
+
+@contextlib.contextmanager
+def _quiet():
+    """orbax tells through absl of every option it was given: silent meanwhile, whoever uses the package."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _score(metrics):

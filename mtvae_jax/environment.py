@@ -8,7 +8,9 @@ from pathlib import Path
 import jax
 from absl import logging
 
-_PACKAGES = ("mtvae-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+import mtvae_jax
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def configure():
@@ -27,13 +29,11 @@ def configure():
 
 def versions():
     """Package → version, of Python and all that numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # run from a clone that was not installed
-            found[package] = "unknown"
-    return found
+    return {
+        "mtvae-jax": mtvae_jax.__version__,  # not from metadata: a clone runs without being installed
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in _PACKAGES},
+    }
 
 
 def device():

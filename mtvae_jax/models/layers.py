@@ -1,7 +1,5 @@
 """Convolutions and the thesis' block: convolution, batch normalisation, LeakyReLU (thesis 3.4.2)."""
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -53,7 +51,6 @@ class NormActivation(nn.Module):
 
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = BATCH_AXIS
-    activation: Callable = nn.leaky_relu
 
     @nn.compact
     def __call__(self, x, train):
@@ -61,7 +58,7 @@ class NormActivation(nn.Module):
         x = nn.BatchNorm(
             use_running_average=not train, momentum=0.9, dtype=self.dtype, axis_name=self.axis_name, name="norm"
         )(x)
-        return self.activation(x)
+        return nn.leaky_relu(x)
 
 
 def _add_bias(module, x):

@@ -1,0 +1,49 @@
+"""What the README says exists: commands, files, settings, and the table from the thesis to the code."""
+
+import importlib
+import re
+
+import pytest
+from small_runs import ROOT
+
+from mtvae_jax.command_line import parse
+from mtvae_jax.config import check, field_names, thesis_config
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.sub(r"\\\n\s*", "", README)
+CODE_TABLE = README.split("## From the thesis to the code")[1].split("\n\n")[1]
+NAMES = re.findall(r"`([a-z_.]+\.?\w*)`", CODE_TABLE)
+
+
+def test_quick_start_is_two_commands():
+    quick_start = README.split("## Two commands")[1].split("\n## ")[0]
+    commands = re.findall(r"```\n(.*?)\n```", quick_start, re.DOTALL)
+    assert [command.split(" && ")[0] for command in commands] == ["pip install .", "pip install '.[test]'"]
+    assert all("\n" not in command for command in commands)
+
+
+@pytest.mark.parametrize("arguments", re.findall(r"python launch\.py (.*)", COMMANDS))
+def test_every_launch_command_is_understood(arguments, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    check(parse(["launch.py", *arguments.split()]).config)
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:configs|mtvae_jax)/[\w/.]+)`", README))))
+def test_every_file_named_exists(path):
+    assert (ROOT / path).exists()
+
+
+def test_every_setting_named_exists():
+    settings = README.replace(CODE_TABLE, "").replace("`conditioning.py`", "").replace("`train.py`", "")
+    named = set(re.findall(r"(?:--config\.|`)((?:data|model|conditioning|loss|train)\.\w+)", settings))
+    assert named <= set(field_names(thesis_config(latent="gaussian", method="plain")))
+    assert len(named) > 8
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES)))
+def test_every_function_of_the_thesis_table_exists(name):
+    row = next(line for line in CODE_TABLE.splitlines() if f"`{name}`" in line)
+    if "." not in name:  # a second name of the same module
+        name = re.search(r"`([a-z_.]+)\.\w+`", row)[1] + "." + name
+    module, _, attribute = name.rpartition(".")
+    assert hasattr(importlib.import_module(f"mtvae_jax.{module}"), attribute)

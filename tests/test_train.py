@@ -58,7 +58,8 @@ def test_each_method_from_start_to_summary(method, sampling, make_run, dataset, 
         assert {name.split("/")[1] for name in summary if name.startswith(f"{split}/")} == wanted
     records = read_metrics(tmp_path / "run")
     assert [record["epoch"] for record in records] == [1, 2]
-    assert records[1]["val/loss"] < records[0]["val/loss"]
+    for split in ("train", "val"):
+        assert records[1][f"{split}/loss"] < records[0][f"{split}/loss"]
     best = records[summary["best_epoch"] - 1]
     assert best["val/loss"] == min(record["val/loss"] for record in records) == summary["val/loss"]
     assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())

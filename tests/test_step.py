@@ -1,0 +1,93 @@
+"""The compiled steps against a training loop written by hand, one step at a time, outside of pmap."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mtvae_jax.conditioning import image_keys
+from mtvae_jax.models import build_model
+from mtvae_jax.objective import Objective
+from mtvae_jax.optimizer import make_optimizer
+from mtvae_jax.replication import first_replica, replicate, shard
+from mtvae_jax.step import Purpose, init_state, make_train_steps
+
+BATCH, NUM_IMAGES = 32, 100  # three steps an epoch, four images left out of each
+
+
+def start(config, axis_name):
+    objective = Objective(build_model(config, (28, 28, 1), axis_name=axis_name), config, (28, 28, 1))
+    optimizer = make_optimizer(config, NUM_IMAGES // BATCH)
+    return objective, optimizer, init_state(objective, optimizer)
+
+
+def compiled_steps(config, images, calls):
+    objective, optimizer, state = start(config, "batch")
+    train_steps = make_train_steps(objective, optimizer, NUM_IMAGES)
+    state, images = replicate(state), replicate(images)
+    for num_steps in calls:
+        state = train_steps(state, images, shard(np.full(1, num_steps, np.int32)))
+    return first_replica(state)
+
+
+def hand_written_steps(config, images, num_steps):
+    """Returns parameters, batch statistics, the moving average, and each step's loss and images."""
+    objective, optimizer, state = start(config, None)
+    params, batch_stats, optimizer_state = state.params, state.batch_stats, state.optimizer_state
+    average = {"params": params, "batch_stats": batch_stats}
+    gradient = jax.jit(jax.value_and_grad(objective.training_loss, has_aux=True))
+    key, losses, seen = jax.random.key(config.seed), [], []
+    for step in range(num_steps):
+        epoch, place = divmod(step, NUM_IMAGES // BATCH)
+        shuffle = jax.random.fold_in(jax.random.fold_in(key, Purpose.SHUFFLE), epoch)
+        chosen = jax.random.permutation(shuffle, NUM_IMAGES)[place * BATCH : (place + 1) * BATCH]
+        keys = [
+            image_keys(jax.random.fold_in(jax.random.fold_in(key, purpose), step), BATCH)
+            for purpose in (Purpose.LATENT, Purpose.MASK)
+        ]
+        batch = jnp.asarray(images[np.asarray(chosen)], jnp.float32) / 255.0
+        (loss, (batch_stats, _)), gradients = gradient(params, batch_stats, batch, *keys)
+        updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
+        params = optax.apply_updates(params, updates)
+        decay = min(config.train.ema_decay or 0.0, (1 + step) / (10 + step))
+        new = {"params": params, "batch_stats": batch_stats}
+        average = jax.tree.map(lambda a, b, d=decay: d * a + (1 - d) * b, average, new)
+        losses.append(float(loss))
+        seen.append(np.asarray(chosen))
+    return params, batch_stats, average, losses, seen
+
+
+def assert_close(found, expected):
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+        scale = max(float(np.abs(b).max()), 1e-2)
+        np.testing.assert_allclose(a, b, atol=2e-3 * scale, err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.mark.parametrize("calls", [(3, 2), (1, 2, 1, 1)], ids=str)  # a call stays within an epoch
+def test_compiled_steps_equal_steps_by_hand(calls, make_run, digits):
+    config = make_run("single_decoder", train__ema_decay=0.9, train__batch_size=BATCH)
+    images = digits[:NUM_IMAGES]
+    state = compiled_steps(config, images, calls)
+    params, batch_stats, average, losses, _ = hand_written_steps(config, images, 5)
+    assert_close(state.params, params)
+    assert_close(state.batch_stats, batch_stats)
+    assert_close(state.average, average)
+    assert state.step == 5
+    # The sums of the terms are those of the epoch under way: its first two steps.
+    assert float(state.metrics["loss"]) == pytest.approx(sum(losses[3:]), rel=1e-3)
+
+
+def test_an_epoch_shows_every_image_at_most_once_in_another_order(make_run, digits):
+    *_, seen = hand_written_steps(make_run("plain", train__batch_size=BATCH), digits[:NUM_IMAGES], 6)
+    first, second = np.concatenate(seen[:3]), np.concatenate(seen[3:])
+    assert len(set(first.tolist())) == len(set(second.tolist())) == 96
+    assert not np.array_equal(first, second)
+
+
+def test_evaluation_uses_the_average_where_there_is_one(make_run):
+    *_, plain = start(make_run("plain"), None)
+    *_, averaged = start(make_run("plain", train__ema_decay=0.9), None)
+    assert plain.average is None
+    assert plain.eval_variables == {"params": plain.params, "batch_stats": plain.batch_stats}
+    assert averaged.eval_variables is averaged.average

@@ -28,15 +28,15 @@ class RunFigures:
         self._model = Model(config, dataset.image_shape, None)
         self._key = jax.random.key(_KEY)
 
-    def draw(self, variables, log):
+    def draw(self, variables, log, *, epoch):
         """Writes or replaces every picture.
 
-        **Arguments:** `variables`: of the model, host arrays; `log`: the run's `MetricLog`, whose records are plotted.
+        **Arguments:** `variables`: of the model at the end of `epoch`, host arrays; `log`: the run's `MetricLog`, whose
+        records are plotted.
         """
         from mtvae_jax import figures  # matplotlib takes a second that the first training step need not wait for
 
         model = self._model.with_variables(variables)
-        epoch = log.records[-1]["epoch"]
         title = f"{self._title}, epoch {epoch}"
         pictures = {
             "reconstructions": self._reconstructions(figures, model, title),

@@ -102,8 +102,8 @@ def train(config, dataset, workdir, *, stop_requested=lambda: False, stream=None
         # Report
         is_best, best = metrics["val/loss"] < best, min(best, metrics["val/loss"])
         progress.epoch_end(epoch=epoch, metrics=metrics, images_per_second=speed, is_best=is_best)
-        if epoch % config.train.figures_every == 0 or epoch in (1, config.train.epochs):
-            figures.draw(first_replica(state.eval_variables), log)
+        if (epoch % config.train.figures_every == 0 or epoch == 1) and epoch < config.train.epochs:
+            figures.draw(first_replica(state.eval_variables), log, epoch=epoch)
         if stop_requested() and epoch < config.train.epochs:
             _stop(checkpoints, log, progress)
 
@@ -111,8 +111,8 @@ def train(config, dataset, workdir, *, stop_requested=lambda: False, stream=None
     checkpoints.wait()
     best_state, _ = checkpoints.restore(first_replica(state), checkpoints.best_step)
     test = evaluate(replicate(best_state.eval_variables), evaluate.place(dataset.test))
-    figures.draw(best_state.eval_variables, log)
     best_record = log.records[checkpoints.best_step // steps_per_epoch - 1]
+    figures.draw(best_state.eval_variables, log, epoch=best_record["epoch"])
     summary = {
         "model": model_name(config),
         "config_hash": run_hash(config),

@@ -163,6 +163,14 @@ def test_nothing_is_compiled_after_the_first_epoch(make_run, dataset, tmp_path, 
     assert after_first[0] == after_first[-1]
 
 
+def test_figures_are_drawn_on_the_way_and_of_the_best_model_at_the_end(make_run, dataset, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("mtvae_jax.train.RunFigures.draw", lambda _, variables, log, *, epoch: drawn.append(epoch))
+    config = make_run("plain", train__epochs=5, train__figures_every=2)
+    summary = train(config, dataset, tmp_path / "run", stream=io.StringIO())
+    assert drawn == [1, 2, 4, summary["best_epoch"]]
+
+
 def test_a_batch_larger_than_the_data_is_refused(dataset, tmp_path, make_run):
     with pytest.raises(UserError, match=r"config.train.batch_size = 1000: must be at most 259"):
         train(make_run("plain", train__batch_size=1000), dataset, tmp_path / "run")

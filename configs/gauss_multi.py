@@ -2,9 +2,9 @@
 
     python launch.py --config=configs/gauss_multi.py
 
-To expect, on two CPU cores without a GPU (2026-11-23): mnist_sample, 4,050 training images, 100 epochs: 7 minutes beside
-other work (1,900 images/s alone); best epoch 69, test reconstruction 0.01033 from z, 0.00845 from z and 49 of 784
-pixels, KL 58.5 nats, 6.85 bits/dim. The conditional decoder is the better one from epoch 3 on.
+To expect, on two CPU cores without a GPU (2026-11-23): mnist_sample, 4,050 training images, 100 epochs: 7 minutes
+beside other work (1,900 images/s alone); best epoch 69, test reconstruction 0.01033 from z, 0.00845 from z and 49 of
+784 pixels, KL 58.5 nats, 6.85 bits/dim. The conditional decoder is the better one from epoch 3 on.
 
 UNIFORM
 """

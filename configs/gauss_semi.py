@@ -2,8 +2,8 @@
 
     python launch.py --config=configs/gauss_semi.py
 
-To expect, on two CPU cores without a GPU (2026-11-23): mnist_sample, 4,050 training images, 100 epochs: 7 minutes beside
-other work; best epoch 48, test reconstruction given 49 of 784 pixels 0.00910, KL 39.4 nats, 6.72 bits/dim.
+To expect, on two CPU cores without a GPU (2026-11-23): mnist_sample, 4,050 training images, 100 epochs: 7 minutes
+beside other work; best epoch 48, test reconstruction given 49 of 784 pixels 0.00910, KL 39.4 nats, 6.72 bits/dim.
 """
 
 from mtvae_jax.config import thesis_config

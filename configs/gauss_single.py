@@ -2,7 +2,10 @@
 
     python launch.py --config=configs/gauss_single.py
 
-SINGLE
+To expect, on two CPU cores without a GPU (2026-11-23): mnist_sample, 4,050 training images, 100 epochs: 4 minutes
+(2,300 images/s); best epoch 74, test reconstruction 0.01009 with an empty mask, 0.01014 with masks of the power law, KL
+56.0 nats, 6.83 bits/dim. With so few images and so informative a z the decoder does not learn to use m: its error grows
+a little with the number of revealed pixels (0: 0.01009, 49: 0.01018, 784: 0.01077).
 """
 
 from mtvae_jax.config import thesis_config

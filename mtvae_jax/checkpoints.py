@@ -25,18 +25,18 @@ class Checkpoints:
         self.directory = Path(directory).absolute()
         latest = checkpoint_managers.LatestN(1)
         best = checkpoint_managers.BestN(get_metric_fn=_score, reverse=True, n=1)
-        options = ocp.CheckpointManagerOptions(
-            # best_fn alone would let the latest go; the policy alone would not know which is best
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy([latest, best]),
-            best_fn=_score,
-            best_mode="min",
-            cleanup_tmp_directories=not read_only,
-            create=not read_only,
-            read_only=read_only,
-        )
         # Named beforehand, or a new process could not ask for an item's types before it restores one.
         handlers = {"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
         with _quiet():
+            options = ocp.CheckpointManagerOptions(
+                # best_fn alone would let the latest go; the policy alone would not know which is best
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy([latest, best]),
+                best_fn=_score,
+                best_mode="min",
+                cleanup_tmp_directories=not read_only,
+                create=not read_only,
+                read_only=read_only,
+            )
             self._manager = ocp.CheckpointManager(self.directory, item_handlers=handlers, options=options)
 
     def save(self, state, record, *, metrics=None):

@@ -10,17 +10,20 @@ from mtvae_jax.methods import METHODS
 from mtvae_jax.models.latents import LATENTS
 
 
-def draw_masks(config, keys, height, width):
+def draw_masks(config, keys, height, width, count=None):
     """The masks of a batch, as the model's own method and sampling type draw them (thesis 3.2.1, 3.3.1).
 
-    **Arguments:** `config`: resolved; `keys`: typed keys [B]. **Returns:** bool [B, H, W, 1].
+    **Arguments:** `config`: resolved; `keys`: typed keys [B]; `count`: pixels to reveal instead of the method's own
+    number, may be traced, of no effect on a fixed grid. **Returns:** bool [B, H, W, 1].
     """
     settings, batch = config.conditioning, len(keys)
     if settings.sampling == "exact":
         grid = exact_grid_mask(height, width, settings.grid_stride)
         return jnp.broadcast_to(grid, (batch, *grid.shape))
     count_keys, pixel_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-    if METHODS[config.model.method].counts == "power_law":
+    if count is not None:
+        counts = jnp.full((batch,), count)
+    elif METHODS[config.model.method].counts == "power_law":
         counts = power_law_counts(count_keys, settings.exponent, height * width, batch)
     else:
         counts = jnp.full((batch,), settings.num_pixels)
@@ -94,6 +97,12 @@ class Objective:
                 terms[f"psnr{suffix}"] = psnr(terms[f"reconstruction{suffix}"])
                 terms[f"ssim{suffix}"] = ssim(images, reconstruction)
         return terms
+
+    def conditioned_error(self, variables, images, latent_keys, mask_keys, count):
+        """Reconstruction error of the conditional decoder with `count` pixels revealed, {"error": float32 [B]}."""
+        masks = draw_masks(self.config, mask_keys, *images.shape[1:3], count=count)
+        output = self.model.apply(variables, images, condition(images, masks), latent_keys)
+        return {"error": mean_squared_error(images, output.reconstruction_conditioned)}
 
     def reconstruct_unconditioned(self, variables, z):
         """x̂ from z alone, float32 [B, H, W, C]; None for a model that always needs revealed pixels."""

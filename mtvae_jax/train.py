@@ -110,7 +110,8 @@ def train(config, dataset, workdir, *, stop_requested=lambda: False, stream=None
     # Finish with the best model on the test split
     checkpoints.wait()
     best_state, _ = checkpoints.restore(first_replica(state), checkpoints.best_step)
-    test = evaluate(replicate(best_state.eval_variables), evaluate.place(dataset.test))
+    variables, test_split = replicate(best_state.eval_variables), evaluate.place(dataset.test)
+    test, by_count = evaluate(variables, test_split), evaluate.by_count(variables, test_split)
     best_record = log.records[checkpoints.best_step // steps_per_epoch - 1]
     figures.draw(best_state.eval_variables, log, epoch=best_record["epoch"])
     summary = {
@@ -121,6 +122,7 @@ def train(config, dataset, workdir, *, stop_requested=lambda: False, stream=None
         "best_epoch": best_record["epoch"],
         **{name: value for name, value in best_record.items() if name.startswith("val/")},
         **{f"test/{name}": value for name, value in test.items()},
+        **({} if by_count is None else {"test_reconstruction_by_pixels": {str(n): e for n, e in by_count.items()}}),
         "beta": config.loss.beta,
         "variance": config.loss.variance,
         "parameters": parameters,

@@ -110,10 +110,11 @@ def test_what_a_model_cannot_do_is_said_in_one_line(method, call, message, model
     assert "\n" not in str(error.value)
 
 
-def test_best_and_latest_are_loaded_as_saved(make_run, dataset, tmp_path):
+def test_best_and_latest_are_loaded_as_saved(make_run, dataset, tmp_path, caplog):
     config = make_run("plain", train__epochs=3, train__learning_rate=0.3)  # far too high: the latest is not the best
     summary = train(config, dataset, tmp_path / "run", stream=io.StringIO())
     best, latest = mtvae_jax.load(tmp_path / "run"), mtvae_jax.load(tmp_path / "run", "latest")
+    assert caplog.text == ""  # orbax has much to say
     errors = [np.mean((model.reconstruct(dataset.test) - dataset.test / 255.0) ** 2) for model in (best, latest)]
     if summary["best_epoch"] < 3:
         assert errors[0] != errors[1]

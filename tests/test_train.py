@@ -63,6 +63,7 @@ def test_each_method_from_start_to_summary(method, sampling, make_run, dataset, 
     best = records[summary["best_epoch"] - 1]
     assert best["val/loss"] == min(record["val/loss"] for record in records) == summary["val/loss"]
     assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert ("test_reconstruction_by_pixels" in summary) == (method == "single_decoder")
     assert summary["data"]["fingerprint"] == dataset.fingerprint
     assert summary["parameters"]["total"] > 0
     assert summary["steps"] == 2 * (len(dataset.train) // 32)
@@ -80,6 +81,18 @@ def test_each_method_from_start_to_summary(method, sampling, make_run, dataset, 
         assert model.reconstruct(dataset.test).shape == dataset.test.shape
     if METHODS[method].conditional_decoder:
         assert model.reconstruct(dataset.test, mask).shape == dataset.test.shape
+
+
+def test_single_decoder_is_judged_at_fixed_numbers_of_pixels(make_run, dataset, tmp_path):
+    summary = train(make_run("single_decoder", train__epochs=1), dataset, tmp_path / "run", stream=io.StringIO())
+    table = summary["test_reconstruction_by_pixels"]
+    assert list(table) == ["0", "5", "10", "20", "49", "100", "200", "400", "784"]
+    assert table["0"] == pytest.approx(summary["test/reconstruction"], rel=1e-5)  # an empty mask, the same z
+    # All pixels revealed: no matter how masks are drawn, so by hand from the loaded model.
+    model = mtvae_jax.load(tmp_path / "run")
+    everything = model.reconstruct(dataset.test, np.ones((28, 28, 1), bool))
+    assert table["784"] == pytest.approx(np.mean((everything - dataset.test / 255.0) ** 2), rel=0.05)  # z at its mean
+    assert len(set(table.values())) == len(table)
 
 
 def test_evaluation_covers_every_image_once(make_run, dataset, tmp_path):

@@ -95,6 +95,8 @@ def train(config, dataset, workdir, *, stop_requested=lambda: False, stream=None
         # Evaluate
         metrics |= {f"val/{name}": value for name, value in evaluate(state.eval_variables, validation).items()}
 
+        _check_finite(metrics, epoch)  # before saving: the last good state stays
+
         # Save: the log first, because the checkpoint says how much of the log counts
         log.write({"epoch": epoch, "step": step, "images_per_second": speed} | metrics)
         checkpoints.save(first_replica(state), clock.record(), metrics=metrics)
@@ -137,6 +139,15 @@ def train(config, dataset, workdir, *, stop_requested=lambda: False, stream=None
     log.close()
     progress.close()
     return summary
+
+
+def _check_finite(metrics, epoch):
+    for name in ("train/loss", "val/loss"):
+        if not math.isfinite(metrics[name]):
+            raise UserError(
+                f"epoch {epoch}: {name} is {metrics[name]}, training has diverged; lower config.train.learning_rate "
+                "or set config.train.clip_norm, with another --workdir if you named one"
+            )
 
 
 def _stop(checkpoints, log, progress):

@@ -184,6 +184,13 @@ def test_figures_are_drawn_on_the_way_and_of_the_best_model_at_the_end(make_run,
     assert drawn == [1, 2, 4, summary["best_epoch"]]
 
 
+def test_diverged_training_stops_with_the_reason_and_saves_no_bad_state(make_run, dataset, tmp_path):
+    with pytest.raises(UserError, match=r"epoch 1: \w+/loss is nan, training has diverged; lower config.train.learn"):
+        train(make_run("plain", train__learning_rate=1e6), dataset, tmp_path / "run", stream=io.StringIO())
+    assert Checkpoints(tmp_path / "run" / "checkpoints", read_only=True).latest_step is None
+    assert read_metrics(tmp_path / "run") == []
+
+
 def test_a_batch_larger_than_the_data_is_refused(dataset, tmp_path, make_run):
     with pytest.raises(UserError, match=r"config.train.batch_size = 1000: must be at most 259"):
         train(make_run("plain", train__batch_size=1000), dataset, tmp_path / "run")

@@ -28,9 +28,12 @@ def main(argv):
 def run(arguments):
     # Here, so that a mistyped option is told before jax is imported.
     from mtvae_jax import environment
+    from mtvae_jax.fit import Stopped
+    from mtvae_jax.judge import judge
     from mtvae_jax.prepare import prepare
+    from mtvae_jax.prior import has_second_stage, train_prior
     from mtvae_jax.stopping import StopRequest
-    from mtvae_jax.train import Stopped, train
+    from mtvae_jax.train import train
     from mtvae_jax.workdir import default_workdir
 
     environment.configure()
@@ -39,19 +42,31 @@ def run(arguments):
     print(f"work directory: {workdir}")
     with StopRequest() as stop_requested:
         try:
-            summary = train(config, dataset, workdir, stop_requested=stop_requested)
+            print(result("model", train(config, dataset, workdir, stop_requested=stop_requested)))
+            if has_second_stage(config):
+                print(result("prior", train_prior(config, dataset, workdir, stop_requested=stop_requested)))
         except Stopped:
             print(f"stopped after saving; the same command goes on ({workdir})")
             return 75
-    print(result(summary))
+    for line in judgement(judge(config, dataset, workdir)):
+        print(line)
     return 0
 
 
-def result(summary):
-    """The figures that a run ends with, in a line."""
+def result(stage, summary):
+    """The figures that a stage ends with, in a line."""
     figures = {name.removeprefix("test/"): value for name, value in summary.items() if name.startswith("test/")}
     text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-    return f"complete: {summary['epochs']} epochs, best {summary['best_epoch']}; test {text}"
+    return f"{stage} complete: {summary['epochs']} epochs, best {summary['best_epoch']}; test {text}"
+
+
+def judgement(generation):
+    """The figures of generation.json, a line for each way to generate."""
+    for part, ways in (generation or {}).items():
+        for way, figures in ways.items():
+            if isinstance(figures, dict) and part != "of":
+                text = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
+                yield f"{part.replace('_', ' ')}, {way.replace('_', ' ')}: {text}"
 
 
 if __name__ == "__main__":

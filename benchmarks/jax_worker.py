@@ -23,19 +23,19 @@ def main(directory):
     images = np.load(directory / "images.npy")
     steps_per_epoch = len(images) // config.train.batch_size
     objective = Objective(build_model(config, images.shape[1:]), config, images.shape[1:])
-    optimizer = make_optimizer(config, steps_per_epoch)
+    optimizer = make_optimizer(config.train, steps_per_epoch)
     state = init_state(objective, optimizer)
     parameters = count_parameters(state.params)["total"]
     train_steps = make_train_steps(objective, optimizer, len(images))
-    state, images = replicate(state), replicate(images)
+    state, data = replicate(state), replicate({"images": images})
     done = 0
 
     def train(num_steps):
         nonlocal state, done
         while num_steps:
             call = min(num_steps, steps_per_epoch - done % steps_per_epoch)  # never across an epoch's end
-            devices = images.shape[0]
-            state = train_steps(state, images, shard(np.full((devices,), call, np.int32)))
+            devices = data["images"].shape[0]
+            state = train_steps(state, data, shard(np.full((devices,), call, np.int32)))
             first_replica(state.metrics)
             done, num_steps = done + call, num_steps - call
 

@@ -10,8 +10,8 @@ Everything else is a module of its own: `mtvae_jax.conditioning`, `mtvae_jax.los
 __version__ = "0.1.0"
 
 
-def load(workdir, which="best"):
+def load(workdir, which="best", *, prior=True):
     """The model that a run trained; see `mtvae_jax.generate.load`."""
     from mtvae_jax.generate import load  # jax takes a second: only those who load a model pay for it
 
-    return load(workdir, which)
+    return load(workdir, which, prior=prior)

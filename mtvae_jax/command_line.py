@@ -1,17 +1,20 @@
 """The command line of `launch.py`: a config file, overrides of its fields, a work directory."""
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mtvae_jax.config import allowed_values, field_names, unknown_field
+from mtvae_jax.config import allowed_values, field_names, from_dict, unknown_field
 from mtvae_jax.errors import UserError
+from mtvae_jax.workdir import read_run
 
 USAGE = """\
 usage: python launch.py --config=FILE[:DATASET] [--config.SECTION.FIELD=VALUE …] [--workdir=DIR]
+       python launch.py --workdir=DIR [--config.SECTION.FIELD=VALUE …]
 
   --config=configs/gauss_multi.py          what to train; see configs/
   --config=configs/gauss_multi.py:cifar10  on mnist (the default), fashion_mnist, cifar10, celeb_a, mnist_sample
@@ -19,6 +22,9 @@ usage: python launch.py --config=FILE[:DATASET] [--config.SECTION.FIELD=VALUE �
   --config.train.epochs=20                 any field of the config; --config.model.hidden_dims=32,64 for a tuple
   --workdir=DIR                            where everything is written; runs/NAME-HASH by default, so that the same
                                            command goes on with the same run
+
+A --workdir without a --config goes on with the run in it, as it was configured: to its end, or with other settings of
+the second stage (--config.prior.hidden_dim=128) to another prior for the same model.
 """
 
 
@@ -35,23 +41,40 @@ def parse(argv):
 
     **Raises:** `UserError` for anything that cannot be understood.
     """
-    path = next((a.split("=", 1)[1] for a in argv if re.match("--?config=", a)), None)
-    if path is None:
+    path, workdir = _option("config", argv), _option("workdir", argv)
+    if path is None and workdir is None:
         raise UserError("--config: is missing; for example --config=configs/gauss_multi.py")
-    config, _ = _parse([argv[0], f"--config={path}"], path)
+    if path is None:
+        if not (Path(workdir) / "config.json").exists():
+            raise UserError(f"--workdir={workdir}: holds no run to go on with; give a --config too")
+        saved = from_dict(read_run(workdir)["config"])
+        define = functools.partial(config_flags.DEFINE_config_dict, "config", saved)
+        first = []
+    else:
+        if not Path(path.partition(":")[0]).is_file():
+            raise UserError(
+                f"--config={path}: {path.partition(':')[0]} does not exist; the project's own are in configs/"
+            )
+        define = functools.partial(config_flags.DEFINE_config_file, "config", None)
+        first = [f"--config={path}"]
+    config, _ = _parse([argv[0], *first], path, define)
+    # The overrides are of a config that has to be there before them.
+    argv = [argv[0], *first, *(a for a in argv[1:] if not re.match("--?config=", a))]
     for argument in argv[1:]:
         override = re.match(r"--?(?:no)?config\.([^=]*)", argument)
         if override and override[1] not in field_names(config):
             raise unknown_field(override[1], config)
-    return Arguments(*_parse(argv, path))
+    return Arguments(*_parse(argv, path, define))
 
 
-def _parse(argv, path):
+def _option(name, argv):
+    return next((a.split("=", 1)[1] for a in argv if re.match(f"--?{name}=", a)), None)
+
+
+def _parse(argv, path, define):
     """The config and the work directory, from flags of this call alone."""
-    if not Path(path.partition(":")[0]).is_file():
-        raise UserError(f"--config={path}: {path.partition(':')[0]} does not exist; the project's own are in configs/")
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
+    define(flag_values=values, sys_argv=argv)
     flags.DEFINE_string("workdir", None, "", flag_values=values)
     try:
         stray = values(argv)[1:]

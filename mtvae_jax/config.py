@@ -14,21 +14,26 @@ from mtvae_jax.errors import UserError
 from mtvae_jax.losses import beta_for_variance, variance_for_beta
 from mtvae_jax.methods import METHODS
 
-LATENTS = ("gaussian",)
+LATENTS = ("gaussian", "vq")
 SAMPLINGS = ("exact", "uniform", "gaussian")
 
-# Where the data lies and how often a picture is drawn do not change what is learned.
-NOT_PART_OF_THE_RUN = ("data.dir", "data.substitute", "train.figures_every")
+# Where the data lies and how often a picture is drawn do not change what is learned; the second stage is a run of its
+# own in the same folder, and judging it changes neither.
+NOT_PART_OF_THE_RUN = ("data.dir", "data.substitute", "train.figures_every", "prior.", "generation.")
 
 
 def thesis_config(dataset="mnist", *, latent, method):
     """The settings of thesis 3.4 for one of its models; a file in `configs/` changes what differs.
 
-    **Arguments:** `dataset`: see `mtvae_jax.data.load_dataset`; `latent`: "gaussian"; `method`: one of `METHODS`.
+    **Arguments:** `dataset`: see `mtvae_jax.data.load_dataset`; `latent`: one of `LATENTS`; `method`: one
+    of `METHODS`.
     **Returns:** a type-safe `ConfigDict`. Fields that are None are worked out by `resolve` once the data is known.
     """
     if method not in METHODS:
         raise UserError(f"model.method = {method!r}: must be {_listed(tuple(METHODS))}")
+    if latent not in LATENTS:
+        raise UserError(f"model.latent = {latent!r}: must be {_listed(LATENTS)}")
+    vq = latent == "vq"
     return ConfigDict(
         {
             "seed": 0,
@@ -44,8 +49,18 @@ def thesis_config(dataset="mnist", *, latent, method):
             "model": {
                 "latent": latent,
                 "method": method,
-                "latent_dim": 16,
-                "hidden_dims": (32, 64, 128, 256),
+                "latent_dim": 32 if vq else 16,  # Z, or the dimension of a code
+                "hidden_dims": _hidden_dims(latent, dataset),  # layers of stride 2, so they set the grid of codes
+                "residual_layers": 4 if vq else 0,  # in the encoder, and as many in each decoder
+                "residual_dim": 32,
+                "kernel_size": 3,  # of the layers of stride 2
+                "normalization": "batch",
+                "merge": "dense",  # how z and m meet: one fully connected layer, or on the grid ("spatial")
+                "output": "sigmoid",
+                "codebook_size": 128,
+                "codebook_init": "data",  # or random
+                "codebook_ema": placeholder(float),  # decay; None: codes follow the gradient of the codebook term
+                "codebook_restart": 0.0,  # restarts codes used less than this share of a fair use
             },
             "conditioning": {
                 "sampling": "uniform" if METHODS[method].counts == "power_law" else "exact",
@@ -56,8 +71,8 @@ def thesis_config(dataset="mnist", *, latent, method):
                 "replacement": True,  # gaussian sampling draws with replacement
             },
             "loss": {
-                "beta": placeholder(float),  # None: from the variance
-                "variance": placeholder(float),  # σ² = β·D/2 of the decoder; None: from beta, or DEFAULT_VARIANCE
+                "beta": placeholder(float),  # of KL; None: from the variance. Of the commitment term; None: 0.25
+                "variance": placeholder(float),  # gaussian: σ² = β·D/2; None: from beta, or DEFAULT_VARIANCE
                 "weights": (1.0,) * METHODS[method].num_decoders,  # W1, W2: one a decoder
             },
             "train": {
@@ -72,9 +87,43 @@ def thesis_config(dataset="mnist", *, latent, method):
                 "precision": "float32",
                 "figures_every": 10,  # epochs
             },
+            "prior": {  # the second stage: p(z) of the codes, and p(z|m)
+                "epochs": placeholder(int),  # None: as many as the first stage; 0: no second stage
+                "batch_size": 128,
+                "learning_rate": 1e-3,
+                "weight_decay": 1e-2,
+                "schedule": "constant",
+                "warmup_epochs": 0.0,
+                "clip_norm": placeholder(float),
+                "ema_decay": placeholder(float),
+                "precision": "float32",
+                "hidden_dim": 64,
+                "num_layers": 8,
+                "kernel_size": 3,
+                "first_kernel_size": 5,
+                "dropout": 0.1,
+                "class_conditional": False,
+                "unconditional": 0.5,  # share of training images whose m is left empty, so that p(z) is learned too
+            },
+            "generation": {  # how generated images are judged, at the end
+                "num_samples": 2000,  # for the Fréchet distance; 0: do not judge
+                "num_images": 200,  # whose hidden pixels are predicted
+                "draws": 16,  # of z given m, an image
+                "inception": placeholder(str),  # file of Inception-v3 weights; None: features of our own
+            },
         }
     )
 
+
+def _hidden_dims(latent, dataset):
+    """Grids of codes of 7 × 7 for 28 × 28 images and 8 × 8 for 32 × 32, and for the 64 × 64 of CelebA too."""
+    if latent == "gaussian":
+        return (32, 64, 128, 256)
+    return (32, 64, 128) if dataset == "celeb_a" else (32, 64)
+
+
+# Of the commitment term, as van den Oord et al. (2017) have it.
+DEFAULT_COMMITMENT = 0.25
 
 # The draft names no β. σ = 0.1 is the error at which these models settle on Fashion-MNIST (mean squared error 0.0104
 # after 5 epochs), so that the loss is the negative ELBO at very nearly its own best σ².
@@ -129,7 +178,7 @@ def resolve(config, image_shape):
     num_values = math.prod(image_shape)
     config = config.copy_and_resolve_references()
     with config.unlocked():
-        conditioning, loss = config.conditioning, config.loss
+        conditioning, loss, prior = config.conditioning, config.loss, config.prior
         loss.weights = tuple(float(weight) for weight in loss.weights)  # 1 and 1.0 are one run
         if conditioning.grid_stride > max(height, width):
             raise UserError(
@@ -149,6 +198,15 @@ def resolve(config, image_shape):
                 f"config.conditioning.num_pixels = {conditioning.num_pixels}: must be at most {height * width}, "
                 f"the pixels of a {height}×{width} image"
             )
+        if prior.epochs is None:
+            prior.epochs = config.train.epochs
+        if not METHODS[config.model.method].conditional_decoder:
+            prior.unconditional = 1.0  # there are no revealed pixels
+        elif config.model.latent == "gaussian":
+            prior.unconditional = 0.0  # p(z) = N(0, I) is known
+        if config.model.latent == "vq":
+            loss.beta = DEFAULT_COMMITMENT if loss.beta is None else loss.beta
+            return config.lock()
         if loss.beta is None:
             loss.variance = DEFAULT_VARIANCE if loss.variance is None else loss.variance
             loss.beta = beta_for_variance(loss.variance, num_values)
@@ -189,7 +247,7 @@ def run_hash(config):
 
 def identity(values):
     """What makes a run this run, as {"train.epochs": 100, …}: all of `to_dict`'s fields but `NOT_PART_OF_THE_RUN`."""
-    return {name: value for name, value in _flat(values).items() if name not in NOT_PART_OF_THE_RUN}
+    return {name: value for name, value in _flat(values).items() if not name.startswith(NOT_PART_OF_THE_RUN)}
 
 
 def run_name(config, dataset_name):
@@ -234,6 +292,27 @@ def _tuple_of(rule, text):
 
 _POSITIVE = _number("a number above 0", lambda v: v > 0)
 _NOT_NEGATIVE = _number("a number of at least 0", lambda v: v >= 0)
+_SHARE = _number("a number above 0 and below 1", lambda v: 0 < v < 1)
+
+
+def _odd():
+    return lambda v: isinstance(v, int) and v >= 1 and v % 2 == 1, "an odd integer of at least 1"
+
+
+def _training(section):
+    """The rules that the two stages share."""
+    return {
+        f"{section}.batch_size": _integer(1),
+        f"{section}.learning_rate": _POSITIVE,
+        f"{section}.weight_decay": _NOT_NEGATIVE,
+        f"{section}.schedule": _one_of(("constant", "cosine")),
+        f"{section}.warmup_epochs": _NOT_NEGATIVE,
+        f"{section}.clip_norm": _optional(_POSITIVE),
+        f"{section}.ema_decay": _optional(_SHARE),
+        f"{section}.precision": _one_of(("float32", "bfloat16")),
+    }
+
+
 _RULES = {
     "seed": (lambda v: isinstance(v, int) and 0 <= v < 2**32, "an integer in 0 … 2³²−1"),
     "data.name": (lambda v: isinstance(v, str) and v != "", "the name of a dataset or npz:PATH"),
@@ -247,6 +326,16 @@ _RULES = {
     "model.method": _one_of(tuple(METHODS)),
     "model.latent_dim": _integer(1),
     "model.hidden_dims": _tuple_of(_integer(1), "a tuple of integers of at least 1, like 32,64,128"),
+    "model.residual_layers": _integer(0),
+    "model.residual_dim": _integer(1),
+    "model.kernel_size": _integer(1),
+    "model.normalization": _one_of(("batch", "none")),
+    "model.merge": _one_of(("dense", "spatial")),
+    "model.output": _one_of(("sigmoid", "linear")),
+    "model.codebook_size": _integer(2),
+    "model.codebook_init": _one_of(("data", "random")),
+    "model.codebook_ema": _optional(_SHARE),
+    "model.codebook_restart": _number("a number of at least 0 and below 1", lambda v: 0 <= v < 1),
     "conditioning.sampling": _one_of(SAMPLINGS),
     "conditioning.grid_stride": _integer(1),
     "conditioning.num_pixels": _optional(_integer(1)),
@@ -256,16 +345,22 @@ _RULES = {
     "loss.beta": _optional(_NOT_NEGATIVE),
     "loss.variance": _optional(_NOT_NEGATIVE),
     "loss.weights": _tuple_of(_NOT_NEGATIVE, "a tuple of numbers of at least 0, like 1.0,0.5"),
+    **_training("train"),
     "train.epochs": _integer(1),
-    "train.batch_size": _integer(1),
-    "train.learning_rate": _POSITIVE,
-    "train.weight_decay": _NOT_NEGATIVE,
-    "train.schedule": _one_of(("constant", "cosine")),
-    "train.warmup_epochs": _NOT_NEGATIVE,
-    "train.clip_norm": _optional(_POSITIVE),
-    "train.ema_decay": _optional(_number("a number above 0 and below 1", lambda v: 0 < v < 1)),
-    "train.precision": _one_of(("float32", "bfloat16")),
     "train.figures_every": _integer(1),
+    **_training("prior"),
+    "prior.epochs": _optional(_integer(0)),
+    "prior.hidden_dim": _integer(1),
+    "prior.num_layers": _integer(1),
+    "prior.kernel_size": _odd(),
+    "prior.first_kernel_size": _odd(),
+    "prior.dropout": _number("a number of at least 0 and below 1", lambda v: 0 <= v < 1),
+    "prior.class_conditional": _one_of((True, False)),
+    "prior.unconditional": _number("a number in 0 … 1", lambda v: 0 <= v <= 1),
+    "generation.num_samples": _integer(0),
+    "generation.num_images": _integer(1),
+    "generation.draws": _integer(2),
+    "generation.inception": _optional((lambda v: isinstance(v, str) and v != "", "a file")),
 }
 
 
@@ -300,10 +395,17 @@ def _check_together(config):
     if not any(loss.weights):
         raise UserError(f"config.loss.weights = {tuple(loss.weights)}: at least one must be above 0")
     check_arguments(data.validation, data.fold, data.num_folds, data.max_train)
-    if train.warmup_epochs >= train.epochs:
+    if model.latent == "vq" and loss.variance is not None:
         raise UserError(
-            f"config.train.warmup_epochs = {train.warmup_epochs}: must be below config.train.epochs = {train.epochs}"
+            f"config.loss.variance = {loss.variance}: says what the weight of a KL stands for, and vq has none; "
+            "set config.loss.beta, the weight of the commitment term"
         )
+    for section, settings in (("train", train), ("prior", config.prior)):
+        if settings.warmup_epochs >= (settings.epochs or math.inf):
+            raise UserError(
+                f"config.{section}.warmup_epochs = {settings.warmup_epochs}: must be below config.{section}.epochs = "
+                f"{settings.epochs}"
+            )
 
 
 # ------------------------------------------------------------------------------------------------- reading a saved one

@@ -1,15 +1,12 @@
 """Exact evaluation of a split: every image once, with masks and noise from a fixed key."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mtvae_jax.losses import bits_per_dim
 from mtvae_jax.models.layers import BATCH_AXIS
-from mtvae_jax.replication import shard
+from mtvae_jax.replication import first_replica, shard
 from mtvae_jax.step import Purpose
 
 # Not the run's seed: every model of a sampling type is judged on the same masks, at every epoch.
@@ -26,40 +23,29 @@ class Evaluator:
 
     def __init__(self, objective):
         self._objective = objective
-        self._num_values = math.prod(objective.image_shape)
         self._terms = _Sums(objective.evaluation_terms)
-        self._error = _Sums(objective.conditioned_error)
 
-    def place(self, images):
+    def place(self, data):
         """Puts a split on the devices, once for all its evaluations.
 
-        **Arguments:** `images`: uint8 [N, H, W, C]. **Returns:** what `__call__` takes: batches, the last one padded.
+        **Arguments:** `data`: arrays [N, …], as the objective's `evaluation_terms` wants their rows.
+        **Returns:** what `__call__` takes: batches, the last one padded.
         """
+        num_images = len(jax.tree.leaves(data)[0])
         per_call = jax.local_device_count() * _BATCH_PER_DEVICE
-        padding = -len(images) % per_call
-        position = np.arange(len(images) + padding, dtype=np.int32)
-        arrays = {
-            "images": np.concatenate([images, np.zeros((padding, *images.shape[1:]), images.dtype)]),
-            "position": position,
-            "valid": position < len(images),
-        }
-        by_call = {
-            name: values.reshape(-1, jax.local_device_count(), _BATCH_PER_DEVICE, *values.shape[1:])
-            for name, values in arrays.items()
-        }
-        return [shard({name: values[i] for name, values in by_call.items()}) for i in range(len(by_call["valid"]))]
+        padding = -num_images % per_call
+        position = np.arange(num_images + padding, dtype=np.int32)
+        data = jax.tree.map(lambda a: np.concatenate([a, np.zeros((padding, *a.shape[1:]), a.dtype)]), data)
+        arrays = {"data": data, "position": position, "valid": position < num_images}
+        shape = (-1, jax.local_device_count(), _BATCH_PER_DEVICE)
+        by_call = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), arrays)
+        return [shard(jax.tree.map(lambda a, i=i: a[i], by_call)) for i in range(len(by_call["valid"]))]
 
     def __call__(self, variables, batches):
         """**Arguments:** `variables`: replicated; `batches`: from `place`.
-        **Returns:** metric name → float, averaged over all images.
+        **Returns:** metric name → float, over all images.
         """
-        metrics = self._terms.mean(variables, batches)
-        for suffix in ("", "_conditioned"):
-            if f"reconstruction{suffix}" in metrics and "kl" in metrics:
-                metrics[f"bits_per_dim{suffix}"] = float(
-                    bits_per_dim(metrics[f"reconstruction{suffix}"], metrics["kl"], self._num_values)
-                )
-        return metrics
+        return self._objective.metrics(self._terms.mean(variables, batches))
 
     def by_count(self, variables, batches):
         """Reconstruction error against the number of revealed pixels, {0: …, 5: …, …, H·W: …} (thesis 3.3.1).
@@ -70,37 +56,37 @@ class Evaluator:
             return None
         height, width, _ = self._objective.image_shape
         counts = [count for count in _COUNTS if count < height * width] + [height * width]
-        devices = jax.local_device_count()
+        error, devices = _Sums(self._objective.conditioned_error), jax.local_device_count()
         return {
-            count: self._error.mean(variables, batches, shard(np.full((devices,), count, np.int32)))["error"]
+            count: float(error.mean(variables, batches, shard(np.full((devices,), count, np.int32)))["error"])
             for count in counts
         }
 
 
 class _Sums:
-    """Means over a split of the metrics that `terms(variables, images, keys, keys, …)` gives each image."""
+    """Means over a split of the terms that `terms(variables, rows, keys, keys, …)` gives each image."""
 
     def __init__(self, terms):
-        self._names = None
-
         def sums(variables, batch, *arguments):
-            """Every metric summed over the images of all devices, then their number, in one vector."""
+            """Every term summed over the images of all devices, and their number."""
             base = jax.random.key(_EVALUATION_SEED)
             keys = [
                 jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(base, purpose), batch["position"])
                 for purpose in (Purpose.LATENT, Purpose.MASK)
             ]
-            found = terms(variables, batch["images"].astype(jnp.float32) / 255.0, *keys, *arguments)
-            self._names = list(found)
-            # A choice, not a product: a metric of a padding image may well not be finite.
-            totals = [jnp.sum(jnp.where(batch["valid"], term, 0.0)) for term in found.values()]
-            return lax.psum(jnp.stack([*totals, jnp.sum(batch["valid"], dtype=jnp.float32)]), BATCH_AXIS)
+
+            def total(term):
+                # A choice, not a product: a term of a padding image may well not be finite.
+                return jnp.sum(jnp.where(batch["valid"].reshape(-1, *[1] * (term.ndim - 1)), term, 0.0), axis=0)
+
+            totals = jax.tree.map(total, terms(variables, batch["data"], *keys, *arguments))
+            return lax.psum((totals, jnp.sum(batch["valid"], dtype=jnp.float32)), BATCH_AXIS)
 
         self._sums = jax.pmap(sums, axis_name=BATCH_AXIS)
 
     def mean(self, variables, batches, *arguments):
-        """Name → float, averaged over all images of `batches`."""
+        """Name → float64 array, averaged over all images of `batches`."""
         # Every call is under way before the first result is waited for.
         sums = [self._sums(variables, batch, *arguments) for batch in batches]
-        *totals, count = np.sum([np.asarray(s.addressable_shards[0].data)[0] for s in sums], axis=0, dtype=np.float64)
-        return {name: float(total / count) for name, total in zip(self._names, totals, strict=True)}
+        totals, count = jax.tree.map(lambda *parts: np.sum(parts, axis=0, dtype=np.float64), *map(first_replica, sums))
+        return jax.tree.map(lambda total: total / count, totals)

@@ -11,6 +11,7 @@ from mtvae_jax.checkpoints import Checkpoints
 from mtvae_jax.conditioning import condition, image_keys
 from mtvae_jax.config import from_dict
 from mtvae_jax.errors import UserError
+from mtvae_jax.learned_prior import load_prior
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
@@ -22,23 +23,27 @@ _BATCH = 256
 
 
 class Model:
-    """A trained model.
+    """A trained model, and the prior of its second stage where there is one.
 
-    **Arguments:** `config`: resolved; `image_shape`: (H, W, C); `variables`: {"params": …, "batch_stats": …}.
+    **Arguments:** `config`: resolved; `image_shape`: (H, W, C); `variables`: {"params": …, "batch_stats": …};
+    `prior`: a `LearnedPrior` or None; `step`: of training, for reports.
 
     Methods take images as float [N, H, W, C] in [0, 1] or uint8, masks as bool [N, H, W, 1] or [H, W, 1], and return
     numpy arrays; any N works, in batches.
     """
 
-    def __init__(self, config, image_shape, variables):
+    def __init__(self, config, image_shape, variables, *, prior=None, step=None):
         self.config = config
+        self.prior = prior
+        self.step = step
         self.image_shape = tuple(image_shape)
         self.variables = variables
         self.method = METHODS[config.model.method]
         objective = Objective(build_model(config, image_shape, axis_name=None), config, self.image_shape)
         apply = objective.model.apply
         # With the variables as an argument, so that `with_variables` compiles nothing.
-        self._encode = jax.jit(lambda variables, images, keys: apply(variables, images, keys, method="encode").z)
+        self._encode = jax.jit(lambda variables, images, keys: apply(variables, images, keys, method="encode"))
+        self._embed = jax.jit(lambda variables, codes: apply(variables, codes, method="embed"))
         self._decode_z = jax.jit(objective.reconstruct_unconditioned)
         self._decode_z_m = jax.jit(lambda variables, z, m: apply(variables, z, m, method="decode")[1])
         self._prior_z = jax.jit(
@@ -51,10 +56,26 @@ class Model:
         model.variables = variables
         return model
 
+    def with_prior(self, prior):
+        """The same model with another prior."""
+        model = copy.copy(self)
+        model.prior = prior
+        return model
+
     def encode(self, images, key=None):
-        """z of each image, float32 [N, …]: the posterior's mean, or a draw from it with `key`."""
+        """z of each image: for a Gaussian latent float32 [N, Z], the posterior's mean, or a draw from it with `key`;
+        for a vector-quantised one the embedded codes, float32 [N, h, w, D].
+        """
+        return self._encoded("z", images, key)
+
+    def posterior(self, images):
+        """q(z|x) of each image: codes int32 [N, h, w], or mean and log-variance, float32 [N, 2, Z]."""
+        return self._encoded("posterior", images, None)
+
+    def _encoded(self, part, images, key):
         images = self._images(images)
-        return self._batched(self._encode, images, self._keys(key, len(images)))
+        keys = self._keys(key, len(images))
+        return self._batched(lambda *given: getattr(self._encode(*given), part), images, keys)
 
     def reconstruct(self, images, mask=None, num_samples=1, key=None):
         """x̂ of each image: from z alone, or with `mask` from z and the revealed pixels (thesis 3.2, 3.3).
@@ -72,31 +93,80 @@ class Model:
         m = self._revealed(images, mask)
         draws = []
         for sample in range(num_samples):
-            keys = self._keys(None if key is None else jax.random.fold_in(key, sample), len(images))
-            z = self._batched(self._encode, images, keys)
+            z = self._encoded("z", images, None if key is None else jax.random.fold_in(key, sample))
             draws.append(self._decode(z, m))
         return draws[0] if num_samples == 1 else np.stack(draws)
 
-    def sample(self, n, key, images=None, mask=None):
-        """Images decoded from draws of z from the prior; the decoder sees the pixels of `images` that `mask` reveals.
+    def sample(self, n, key, images=None, mask=None, *, labels=None, prior=None):
+        """Images from nothing, or from the pixels of `images` that `mask` reveals; the hidden ones are never looked at.
 
-        **Arguments:** `n`: number of draws; `key`: typed key; `images`, `mask`: both or neither.
+        z comes from the best prior there is: given pixels from p(z|m), if the second stage has learned it, and without
+        them from the learned p(z), if there is one, else from the latent's own. It goes through the decoder that sees
+        m, or through the one that does not. Draws of one image given pixels are draws of what its hidden pixels may
+        be: their mean and standard deviation are over the first axis.
+
+        **Arguments:** `n`: number of draws; `key`: typed key; `images`, `mask`: both or neither; `labels`: int [n], or
+        [N] with `images`, for a prior that was trained with classes; `prior`: None, "conditional" for p(z|m),
+        "unconditional" for p(z), or "untrained" for the latent's own: N(0, I), or codes that are all equally likely.
         **Returns:** float32 [n, H, W, C], or with `images` [n, N, H, W, C].
-        **Raises:** `UserError` for a model that cannot do without revealed pixels, and as `reconstruct`.
+        **Raises:** `UserError` for a model that cannot do without revealed pixels, or a prior that it has not; and as
+        `reconstruct`.
         """
         if not isinstance(n, int) or n < 1:
             raise UserError(f"n = {n!r}: must be an integer of at least 1")
         if (images is None) != (mask is None):
             raise UserError("sample: images and mask say together which pixels are known; give both or neither")
+        prior = self._which_prior(prior, mask)
         if images is None:
             self._revealed(np.zeros((0, *self.image_shape), np.float32), None)
-            return self._decode(self._prior(key, n), None)
+            return self._decode(self._draw(prior, key, n, None, labels), None)
         images = self._images(images)
         m = self._revealed(images, mask)
-        return np.stack([self._decode(self._prior(jax.random.fold_in(key, i), len(images)), m) for i in range(n)])
+        num = len(images)
+        return np.stack(
+            [self._decode(self._draw(prior, jax.random.fold_in(key, i), num, m, labels), m) for i in range(n)]
+        )
 
-    def _prior(self, key, num):
-        return np.asarray(self._prior_z(self.variables, key, num))
+    def _which_prior(self, prior, mask):
+        """The prior asked for, or the best there is."""
+        learned = self.prior is not None and self.prior.knows_nothing_revealed
+        conditional = self.prior is not None and self.prior.sees_pixels
+        gaussian = self.config.model.latent == "gaussian"
+        if prior is None:
+            if mask is not None and conditional:
+                return "conditional"
+            return "unconditional" if learned or gaussian else "untrained"
+        if prior not in ("conditional", "unconditional", "untrained"):
+            raise UserError(f"prior = {prior!r}: must be 'conditional', 'unconditional', 'untrained' or None")
+        if prior == "conditional" and (mask is None or not conditional):
+            missing = "images and a mask" if mask is None else "a second stage that has learned p(z|m)"
+            raise UserError(f"prior = 'conditional': needs {missing}")
+        if prior == "unconditional" and not (learned or gaussian):
+            raise UserError("prior = 'unconditional': needs a second stage that has learned p(z)")
+        return prior
+
+    def _draw(self, prior, key, num, m, labels):
+        """`num` draws of z."""
+        if prior == "untrained" or (prior == "unconditional" and self.config.model.latent == "gaussian"):
+            return np.asarray(self._prior_z(self.variables, key, num))
+        labels = self._labels(key, num, labels)
+        m = m if prior == "conditional" else None
+        z = self._batched(lambda _, *given: self.prior.sample(*given), self._keys(key, num), m, labels)
+        return z if self.config.model.latent == "gaussian" else self._batched(self._embed, z)
+
+    def _labels(self, key, num, labels):
+        """int32 [num] for a prior with classes, all alike where none are given; else None."""
+        classes = self.prior.num_classes
+        if not classes:
+            if labels is not None:
+                raise UserError("labels: the prior was trained without; train one with config.prior.class_conditional")
+            return None
+        if labels is None:
+            return np.asarray(jax.random.randint(jax.random.fold_in(key, num), (num,), 0, classes), np.int32)
+        labels = np.asarray(labels)
+        if labels.shape != (num,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+            raise UserError(f"labels: must be {num} integers in 0 … {classes - 1}")
+        return labels.astype(np.int32)
 
     def _decode(self, z, m):
         if m is None:
@@ -146,10 +216,11 @@ class Model:
         return np.concatenate(results)[:num]
 
 
-def load(workdir, which="best"):
+def load(workdir, which="best", *, prior=True):
     """The model that a run trained.
 
-    **Arguments:** `workdir`: a run's work directory; `which`: "best" by validation loss, or "latest".
+    **Arguments:** `workdir`: a run's work directory; `which`: "best" by validation loss, or "latest"; `prior`: with the
+    prior that the second stage has learned for it, if there is one.
     **Returns:** a `Model`.
     **Raises:** `UserError` where there is no such run or no checkpoint yet.
     """
@@ -160,7 +231,7 @@ def load(workdir, which="best"):
     config = from_dict(run["config"])
     image_shape = tuple(run["data"]["image_shape"])
     objective = Objective(build_model(config, image_shape), config, image_shape)
-    template = jax.eval_shape(lambda: init_state(objective, make_optimizer(config, steps_per_epoch=1)))
+    template = jax.eval_shape(lambda: init_state(objective, make_optimizer(config.train, steps_per_epoch=1)))
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     try:
         step = checkpoints.best_step if which == "best" else checkpoints.latest_step
@@ -169,4 +240,5 @@ def load(workdir, which="best"):
         state, _ = checkpoints.restore(template, step)
     finally:
         checkpoints.close()
-    return Model(config, image_shape, state.eval_variables)
+    learned = load_prior(workdir, config, image_shape, step) if prior else None
+    return Model(config, image_shape, state.eval_variables, prior=learned, step=step)

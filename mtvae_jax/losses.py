@@ -26,6 +26,20 @@ def gaussian_kl(mean, log_variance):
     return 0.5 * jnp.sum(jnp.exp(log_variance) + mean**2 - 1.0 - log_variance, axis=-1)
 
 
+def gaussian_kl_to(mean, log_variance, prior_mean, prior_factor):
+    """KL(N(mean, diag exp(log_variance)) ‖ N(prior_mean, (L Lᵀ)⁻¹)), for a prior that has to be learned.
+
+    **Arguments:** `mean`, `log_variance`, `prior_mean`: float [B, Z]; `prior_factor`: L, float [B, Z, Z], the lower
+    triangular factor of the prior's precision, its diagonal positive.
+    **Returns:** float [B], nats. With prior_mean = 0 and L = I it is `gaussian_kl`.
+    """
+    trace = jnp.sum(jnp.exp(log_variance)[:, :, None] * prior_factor**2, axis=(1, 2))
+    whitened = jnp.einsum("bij,bi->bj", prior_factor, mean - prior_mean)
+    log_determinants = 2.0 * jnp.sum(jnp.log(jnp.diagonal(prior_factor, axis1=1, axis2=2)), axis=-1)
+    log_determinants += jnp.sum(log_variance, axis=-1)
+    return 0.5 * (trace + jnp.sum(whitened**2, axis=-1) - mean.shape[-1] - log_determinants)
+
+
 def codebook_loss(z_e, z_q):
     """Mean over positions of ‖sg(z_e) − e_k‖²: moves the codes to the encoder's outputs (thesis 2.2.2, first VQ term).
 

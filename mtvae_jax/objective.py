@@ -1,13 +1,15 @@
 """From a config to a loss: the objectives of thesis 2.1.2, 2.2.2, 3.2.2 and 3.2.3 as one function of the parameters."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from mtvae_jax.conditioning import condition, exact_grid_mask, gaussian_mask, power_law_counts, uniform_mask
 from mtvae_jax.image_quality import psnr, ssim
-from mtvae_jax.losses import mean_squared_error
+from mtvae_jax.losses import bits_per_dim, mean_squared_error
 from mtvae_jax.methods import METHODS
-from mtvae_jax.models.latents import LATENTS
+from mtvae_jax.models import init_variables
 
 
 def draw_masks(config, keys, height, width, count=None):
@@ -34,10 +36,16 @@ def draw_masks(config, keys, height, width, count=None):
     )
 
 
+def intensities(images):
+    """Images at rest, uint8, as the model sees them: float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255.0
+
+
 class Objective:
-    """The loss of a model and the terms it is made of.
+    """The loss of a model and the terms it is made of: what `step`, `Evaluator` and `fit` train and judge.
 
     **Arguments:** `model`: a `MultitaskVAE`; `config`: resolved; `image_shape`: (H, W, C).
+    **Attributes:** `settings`: the section of the config that says how to train; `base_key`: of all its randomness.
     """
 
     def __init__(self, model, config, image_shape):
@@ -45,7 +53,13 @@ class Objective:
         self.config = config
         self.image_shape = tuple(image_shape)
         self.method = METHODS[config.model.method]
-        self.latent = LATENTS[config.model.latent]
+        self.latent = model.latent
+        self.settings = config.train
+        self.base_key = jax.random.key(config.seed)
+
+    def init(self, key):
+        """Fresh variables: {"params": …, "batch_stats": …}."""
+        return init_variables(self.model, key, self.image_shape)
 
     @property
     def decoder_terms(self):
@@ -58,16 +72,17 @@ class Objective:
         return names
 
     @property
-    def training_terms(self):
-        """The names of all that `training_loss` reports."""
-        return ["loss", *self.decoder_terms, *self.latent.term_names]
+    def term_shapes(self):
+        """Name → shape of all that `training_loss` reports."""
+        return {"loss": ()} | dict.fromkeys(self.decoder_terms, ()) | self.latent.term_shapes
 
-    def training_loss(self, params, batch_stats, images, latent_keys, mask_keys):
+    def training_loss(self, params, batch_stats, batch, latent_keys, mask_keys):
         """The loss to be minimised, on one device's share of the batch.
 
-        **Arguments:** `images`: float [B, H, W, C] in [0, 1]; `latent_keys`, `mask_keys`: typed keys [B].
+        **Arguments:** `batch`: {"images": uint8 [B, H, W, C]}; `latent_keys`, `mask_keys`: typed keys [B].
         **Returns:** the scalar loss, and (new batch statistics, terms averaged over the images).
         """
+        images = intensities(batch["images"])
         output, updates = self.model.apply(
             {"params": params, "batch_stats": batch_stats},
             images,
@@ -76,16 +91,25 @@ class Objective:
             train=True,
             mutable=["batch_stats"],
         )
-        terms = {name: jnp.mean(term) for name, term in self._terms(output, images).items()}
-        return terms["loss"], (updates["batch_stats"], terms)
+        terms = {name: jnp.mean(term, axis=0) for name, term in self._terms(output, images).items()}
+        return terms["loss"], (updates.get("batch_stats", {}), terms)
 
-    def evaluation_terms(self, variables, images, latent_keys, mask_keys):
+    def after_update(self, before, params, batch_stats):
+        """What a latent changes besides the optimiser: new parameters and batch statistics.
+
+        **Arguments:** `before`, `params`: before and after the optimiser's step.
+        """
+        latent, stats = self.latent.after_update(before["latent"], params["latent"], batch_stats.get("latent", {}))
+        return params | {"latent": latent}, batch_stats | ({"latent": stats} if stats else {})
+
+    def evaluation_terms(self, variables, batch, latent_keys, mask_keys):
         """All metrics of each image, with running batch statistics.
 
         `reconstruction` is from z alone: by decoder 1, or by the single decoder with an empty mask (thesis 3.3).
 
-        **Arguments:** as `training_loss`. **Returns:** metric name → float32 [B].
+        **Arguments:** as `training_loss`. **Returns:** name → float32 [B, …].
         """
+        images = intensities(batch["images"])
         output = self.model.apply(variables, images, self._condition(images, mask_keys), latent_keys)
         terms = self._terms(output, images)
         reconstructions = {"": output.reconstruction, "_conditioned": output.reconstruction_conditioned}
@@ -98,8 +122,21 @@ class Objective:
                 terms[f"ssim{suffix}"] = ssim(images, reconstruction)
         return terms
 
-    def conditioned_error(self, variables, images, latent_keys, mask_keys, count):
+    def metrics(self, means):
+        """What is reported, name → float, from the means of terms over a split or an epoch."""
+        latent = self.latent.metrics({name: means[name] for name in self.latent.term_shapes}, self.config.loss.beta)
+        nats = latent.pop("nats")
+        metrics = {name: float(mean) for name, mean in means.items() if name not in self.latent.term_shapes}
+        metrics |= {name: float(value) for name, value in latent.items()}
+        for suffix in ("", "_conditioned"):
+            if f"reconstruction{suffix}" in metrics:
+                bits = bits_per_dim(metrics[f"reconstruction{suffix}"], nats, math.prod(self.image_shape))
+                metrics[f"bits_per_dim{suffix}"] = float(bits)
+        return metrics
+
+    def conditioned_error(self, variables, batch, latent_keys, mask_keys, count):
         """Reconstruction error of the conditional decoder with `count` pixels revealed, {"error": float32 [B]}."""
+        images = intensities(batch["images"])
         masks = draw_masks(self.config, mask_keys, *images.shape[1:3], count=count)
         output = self.model.apply(variables, images, condition(images, masks), latent_keys)
         return {"error": mean_squared_error(images, output.reconstruction_conditioned)}

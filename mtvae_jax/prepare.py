@@ -1,7 +1,10 @@
 """From what the user asked for to what will run: the dataset, loaded, and the config, resolved."""
 
+from pathlib import Path
+
 from mtvae_jax.config import check, resolve
 from mtvae_jax.data import DatasetUnavailable, load_dataset
+from mtvae_jax.errors import UserError
 
 SUBSTITUTE = "mnist_sample"
 
@@ -17,6 +20,9 @@ def prepare(config, *, warn):
     **Raises:** `UserError`.
     """
     check(config)
+    weights = config.generation.inception
+    if weights is not None and not Path(weights).expanduser().is_file():  # said now, not after hours of training
+        raise UserError(f"config.generation.inception = {weights}: no such file")
     try:
         dataset = _load(config)
     except DatasetUnavailable as error:

@@ -19,6 +19,8 @@ _METRICS = {
     "kl": ("KL", 7),
     "vq": ("VQ", 7),
     "perplexity": ("perplexity", 8),
+    "nats_per_code": ("nats/code", 5),
+    "nats_per_code_conditioned": ("nats/code|m", 6),
     "bits_per_dim": ("bits/dim", 9),
     "psnr": ("PSNR", 10),
     "ssim": ("SSIM", 11),

@@ -21,6 +21,7 @@ class RunFigures:
     """
 
     def __init__(self, directory, config, dataset):
+        self.every = config.train.figures_every  # epochs
         self._directory = Path(directory)
         self._config = config
         self._images = dataset.validation[:_NUM_IMAGES].astype(np.float32) / 255.0
@@ -28,7 +29,7 @@ class RunFigures:
         self._model = Model(config, dataset.image_shape, None)
         self._key = jax.random.key(_KEY)
 
-    def draw(self, variables, log, *, epoch):
+    def __call__(self, variables, log, *, epoch):
         """Writes or replaces every picture.
 
         **Arguments:** `variables`: of the model at the end of `epoch`, host arrays; `log`: the run's `MetricLog`, whose
@@ -41,8 +42,9 @@ class RunFigures:
         pictures = {
             "reconstructions": self._reconstructions(figures, model, title),
             "loss_curves": figures.loss_curves(log.records, title=self._title),
-            "samples": self._samples(figures, model, title),
         }
+        if self._config.model.latent == "gaussian":  # codes have no prior before the second stage
+            pictures["samples"] = self._samples(figures, model, title)
         if model.method.conditional_decoder:
             pictures["sampling_types"] = self._sampling_types(figures)
         self._directory.mkdir(parents=True, exist_ok=True)

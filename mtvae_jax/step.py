@@ -10,7 +10,6 @@ from flax import struct
 from jax import lax
 
 from mtvae_jax.conditioning import image_keys
-from mtvae_jax.models import init_variables
 from mtvae_jax.models.layers import BATCH_AXIS
 
 
@@ -24,6 +23,8 @@ class Purpose(enum.IntEnum):
     SHUFFLE = 1
     LATENT = 2
     MASK = 3
+    CODEBOOK = 4  # where it starts
+    PRIOR = 5  # the base key of the second stage
 
 
 @struct.dataclass
@@ -49,18 +50,16 @@ class TrainState:
 
 
 def init_state(objective, optimizer):
-    """The state at step 0, on one device, from the config's seed."""
-    config = objective.config
-    key = jax.random.key(config.seed)
-    variables = init_variables(objective.model, jax.random.fold_in(key, Purpose.INIT), objective.image_shape)
+    """The state at step 0, on one device, from the objective's base key."""
+    variables = objective.init(jax.random.fold_in(objective.base_key, Purpose.INIT))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         optimizer_state=optimizer.init(variables["params"]),
-        average=None if config.train.ema_decay is None else jax.tree.map(jnp.copy, variables),
-        metrics={name: jnp.zeros(()) for name in objective.training_terms},
-        key=jax.random.key_data(key),
+        average=None if objective.settings.ema_decay is None else jax.tree.map(jnp.copy, variables),
+        metrics={name: jnp.zeros(shape) for name, shape in objective.term_shapes.items()},
+        key=jax.random.key_data(objective.base_key),
     )
 
 
@@ -68,32 +67,32 @@ def make_train_steps(objective, optimizer, num_images):
     """The compiled training call.
 
     **Arguments:** `objective`; `optimizer`: an optax transformation; `num_images`: N, of the training split.
-    **Returns:** `train_steps(state, images, num_steps) -> state`, pmapped: `state` replicated and donated; `images`
-    uint8 [devices, N, H, W, C], the whole split on every device; `num_steps` int [devices], traced, so that one
-    program runs any number of steps within an epoch.
+    **Returns:** `train_steps(state, data, num_steps) -> state`, pmapped: `state` replicated and donated; `data` arrays
+    [devices, N, …], the whole split on every device, as the objective's `training_loss` wants its rows; `num_steps` int
+    [devices], traced, so that one program runs any number of steps within an epoch.
     """
-    config = objective.config
-    batch = config.train.batch_size // jax.device_count()
-    steps_per_epoch = num_images // config.train.batch_size
+    settings = objective.settings
+    batch = settings.batch_size // jax.device_count()
+    steps_per_epoch = num_images // settings.batch_size
 
-    def one_step(state, images, order):
+    def one_step(state, data, order):
         base = jax.random.wrap_key_data(state.key)
         first = lax.axis_index(BATCH_AXIS) * batch
-        start = state.step % steps_per_epoch * config.train.batch_size + first
-        batch_images = images[lax.dynamic_slice(order, (start,), (batch,))].astype(jnp.float32) / 255.0
+        start = state.step % steps_per_epoch * settings.batch_size + first
+        rows = lax.dynamic_slice(order, (start,), (batch,))
+        share = jax.tree.map(lambda array: array[rows], data)
         latent_keys, mask_keys = (
             image_keys(jax.random.fold_in(jax.random.fold_in(base, purpose), state.step), batch, first)
             for purpose in (Purpose.LATENT, Purpose.MASK)
         )
 
         gradient = jax.grad(objective.training_loss, has_aux=True)
-        gradients, (batch_stats, terms) = gradient(
-            state.params, state.batch_stats, batch_images, latent_keys, mask_keys
-        )
+        gradients, (batch_stats, terms) = gradient(state.params, state.batch_stats, share, latent_keys, mask_keys)
         gradients, terms = lax.pmean((gradients, terms), BATCH_AXIS)
 
         updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        params, batch_stats = objective.after_update(state.params, params, batch_stats)
         new_epoch = state.step % steps_per_epoch == 0
         return state.replace(
             step=state.step + 1,
@@ -108,13 +107,13 @@ def make_train_steps(objective, optimizer, num_images):
         if state.average is None:
             return None
         # Early on the average follows closely, so that it soon forgets the random start.
-        decay = jnp.minimum(config.train.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        decay = jnp.minimum(settings.ema_decay, (1.0 + state.step) / (10.0 + state.step))
         new = {"params": params, "batch_stats": batch_stats}
         return jax.tree.map(lambda old, value: decay * old + (1.0 - decay) * value, state.average, new)
 
-    def train_steps(state, images, num_steps):
+    def train_steps(state, data, num_steps):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), Purpose.SHUFFLE)
         order = jax.random.permutation(jax.random.fold_in(key, state.step // steps_per_epoch), num_images)
-        return lax.fori_loop(0, num_steps, lambda _, s: one_step(s, images, order), state)
+        return lax.fori_loop(0, num_steps, lambda _, s: one_step(s, data, order), state)
 
     return jax.pmap(train_steps, axis_name=BATCH_AXIS, donate_argnums=0)

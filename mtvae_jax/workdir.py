@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from mtvae_jax.config import identity, run_hash, run_name, to_dict
+from mtvae_jax.config import from_dict, identity, run_hash, run_name, to_dict
 from mtvae_jax.errors import UserError
 
 # A run may be made longer as long as no step already taken would have been another.
@@ -91,7 +91,7 @@ def read_json(path):
 
 def _check_same_run(workdir, config, dataset):
     run = read_run(workdir)
-    old, new = identity(run["config"]), identity(to_dict(config))
+    old, new = identity(to_dict(from_dict(run["config"]))), identity(to_dict(config))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) == new.get(name):
             continue

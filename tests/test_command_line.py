@@ -76,7 +76,9 @@ def test_help_teaches_the_command(capsys):
     assert "--workdir" in out
 
 
-@pytest.mark.parametrize("name", ["gauss_plain", "gauss_semi", "gauss_multi", "gauss_single"])
+@pytest.mark.parametrize(
+    "name", [f"{latent}_{method}" for latent in ("gauss", "vq") for method in ("plain", "semi", "multi", "single")]
+)
 def test_every_config_file_takes_a_dataset_and_overrides(name):
     arguments = parse(["launch.py", config(name, "npz:my/images.npz"), "--config.train.epochs=3", "--workdir=here"])
     assert arguments.workdir == Path("here")
@@ -174,3 +176,31 @@ def test_killed_and_stopped_at_any_moment_and_started_again_gives_the_same_bits(
     assert status == 0
     assert "complete: 40 epochs" in out
     assert "epoch " not in out
+
+
+def test_a_work_directory_alone_goes_on_with_its_run(digits_npz, tmp_path):
+    command = [config("vq_plain", f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1", "--config.prior.epochs=1"]
+    command += ["--config.prior.hidden_dim=4", "--config.prior.num_layers=2", "--config.prior.batch_size=64"]
+    command += ["--config.generation.num_samples=0", f"--workdir={tmp_path / 'run'}"]
+    assert launch(*command, cwd=tmp_path)[0] == 0
+    status, out, err = launch(f"--workdir={tmp_path / 'run'}", cwd=tmp_path)
+    assert (status, err) == (0, "")
+    assert "model complete: 1 epochs" in out
+    assert "prior complete: 1 epochs" in out
+    assert "epoch 1/1" not in out  # nothing is trained again
+
+    # Another prior for the same model, kept beside the first.
+    status, out, _ = launch(f"--workdir={tmp_path / 'run'}", "--config.prior.hidden_dim=6", cwd=tmp_path)
+    assert status == 0
+    assert out.count("epoch 1/1") == 1
+    assert len(list((tmp_path / "run").glob("prior-*"))) == 2
+
+
+def test_a_work_directory_without_a_run_is_refused(tmp_path, capsys):
+    assert main(["launch.py", f"--workdir={tmp_path}"]) == 2
+    assert "holds no run to go on with; give a --config too" in capsys.readouterr().err
+
+
+def test_overrides_may_come_before_the_config():
+    arguments = parse(["launch.py", "--config.train.epochs=3", config("gauss_plain"), "--config.seed=2"])
+    assert (arguments.config.train.epochs, arguments.config.seed) == (3, 2)

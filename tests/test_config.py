@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,13 +22,13 @@ from mtvae_jax.config import (
 )
 from mtvae_jax.errors import UserError
 from mtvae_jax.methods import METHODS
-from mtvae_jax.models.latents import LATENTS as LATENT_MODULES
+from mtvae_jax.models import build_model, grid_size, init_variables
 
 MNIST = (28, 28, 1)
 
 
-def config_with(method="multi_decoder", **fields):
-    config = thesis_config(latent="gaussian", method=method)
+def config_with(method="multi_decoder", latent="gaussian", **fields):
+    config = thesis_config(latent=latent, method=method)
     with config.unlocked(), config.ignore_type():
         for name, value in fields.items():
             *section, field = name.split("__")
@@ -40,7 +41,7 @@ def config_with(method="multi_decoder", **fields):
 def test_thesis_settings_are_the_defaults(method):
     config = thesis_config(latent="gaussian", method=method)
     check(config)
-    assert tuple(config.model.hidden_dims) == (32, 64, 128, 256)
+    assert config.model.hidden_dims == (32, 64, 128, 256)
     assert config.model.latent_dim == 16
     assert (config.train.epochs, config.train.batch_size, config.train.learning_rate) == (100, 128, 1e-3)
     assert config.conditioning.sampling == ("uniform" if method == "single_decoder" else "exact")
@@ -48,8 +49,49 @@ def test_thesis_settings_are_the_defaults(method):
     assert len(config.loss.weights) == (2 if method == "multi_decoder" else 1)
 
 
-def test_every_latent_a_config_may_name_is_a_module():
-    assert set(LATENTS) == set(LATENT_MODULES)
+@pytest.mark.parametrize(("dataset", "side"), [("mnist", 28), ("fashion_mnist", 28), ("cifar10", 32), ("celeb_a", 64)])
+@pytest.mark.parametrize("method", METHODS)
+def test_thesis_settings_of_vq(method, dataset, side):
+    config = resolve(thesis_config(dataset, latent="vq", method=method), (side, side, 3))
+    check(config)
+    assert grid_size(config, (side, side, 3)) == ((7, 7) if side == 28 else (8, 8))
+    assert (config.model.codebook_size, config.model.latent_dim, config.model.residual_layers) == (128, 32, 4)
+    assert config.loss.beta == 0.25
+    assert config.loss.variance is None
+    assert config.prior.epochs == config.train.epochs
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_latent_and_method_that_a_config_may_name_is_a_model(latent, method):
+    config = resolve(thesis_config(latent=latent, method=method), MNIST)
+    variables = jax.eval_shape(lambda key: init_variables(build_model(config, MNIST), key, MNIST), jax.random.key(0))
+    decoders = {"decoder"} if METHODS[method].decoder else set()
+    decoders |= {"conditional_decoder"} if METHODS[method].conditional_decoder else set()
+    assert set(variables["params"]) == {"encoder", "latent"} | decoders
+
+
+@pytest.mark.parametrize("name", ["latent", "method"])
+def test_a_latent_or_method_that_does_not_exist_is_refused(name):
+    with pytest.raises(UserError, match=rf"model.{name} = 'gausian': must be "):
+        thesis_config(**({"latent": "vq", "method": "plain"} | {name: "gausian"}))
+
+
+@pytest.mark.parametrize(
+    ("method", "latent", "share"),
+    [
+        ("plain", "vq", 1.0),  # there are no revealed pixels
+        ("multi_decoder", "gaussian", 0.0),  # p(z) = N(0, I) is known
+        ("single_decoder", "vq", 0.5),
+    ],
+)
+def test_a_prior_learns_what_is_not_known_already(method, latent, share):
+    assert resolve(config_with(method, latent), MNIST).prior.unconditional == share
+
+
+def test_the_second_stage_takes_as_many_epochs_as_the_first_unless_it_is_told():
+    assert resolve(config_with(latent="vq", train__epochs=7), MNIST).prior.epochs == 7
+    assert resolve(config_with(latent="vq", train__epochs=7, prior__epochs=0), MNIST).prior.epochs == 0
 
 
 def test_resolving_works_out_what_depends_on_the_data():
@@ -81,6 +123,25 @@ REFUSED = [
     ({"loss__weights": (1.0,)}, "config.loss.weights = (1.0,): multi_decoder has 2 decoders, so must be 2 numbers"),
     ({"loss__weights": (0.0, 0.0)}, "at least one must be above 0"),
     ({"seed": -1}, "config.seed = -1"),
+    ({"model__latent": "vqvae"}, "config.model.latent = 'vqvae': must be 'gaussian' or 'vq'"),
+    ({"model__kernel_size": 0}, "config.model.kernel_size = 0: must be an integer of at least 1"),
+    ({"model__normalization": "layer"}, "config.model.normalization = 'layer': must be 'batch' or 'none'"),
+    ({"model__merge": "conv"}, "config.model.merge = 'conv': must be 'dense' or 'spatial'"),
+    ({"model__output": "tanh"}, "config.model.output = 'tanh': must be 'sigmoid' or 'linear'"),
+    ({"model__codebook_size": 1}, "config.model.codebook_size = 1: must be an integer of at least 2"),
+    ({"model__codebook_init": "kmeans"}, "config.model.codebook_init = 'kmeans': must be 'data' or 'random'"),
+    ({"model__codebook_ema": 1.0}, "config.model.codebook_ema = 1.0: must be a number above 0 and below 1, or None"),
+    ({"model__codebook_restart": 1.0}, "config.model.codebook_restart = 1.0: must be a number of at least 0 and below"),
+    ({"latent": "vq", "loss__variance": 0.01}, "config.loss.variance = 0.01: says what the weight of a KL stands for"),
+    ({"prior__epochs": -1}, "config.prior.epochs = -1: must be an integer of at least 0, or None"),
+    ({"prior__kernel_size": 4}, "config.prior.kernel_size = 4: must be an odd integer of at least 1"),
+    ({"prior__first_kernel_size": 2}, "config.prior.first_kernel_size = 2: must be an odd integer of at least 1"),
+    ({"prior__dropout": 1.0}, "config.prior.dropout = 1.0: must be a number of at least 0 and below 1"),
+    ({"prior__unconditional": 1.5}, "config.prior.unconditional = 1.5: must be a number in 0 … 1"),
+    ({"prior__learning_rate": 0.0}, "config.prior.learning_rate = 0.0: must be a number above 0"),
+    ({"prior__epochs": 2, "prior__warmup_epochs": 2.0}, "config.prior.warmup_epochs = 2.0: must be below config.prior"),
+    ({"prior__class_conditional": 1.5}, "config.prior.class_conditional = 1.5: must be True or False"),
+    ({"generation__draws": 1}, "config.generation.draws = 1: must be an integer of at least 2"),
     ({"train__epoch": 3}, "config.train.epoch: there is no such field; did you mean config.train.epochs?"),
 ]
 
@@ -127,9 +188,10 @@ def test_every_field_says_what_it_may_be():
         assert allowed_values(name)
 
 
+@pytest.mark.parametrize("latent", LATENTS)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_config_survives_json(method):
-    config = resolve(thesis_config(latent="gaussian", method=method), MNIST)
+def test_a_config_survives_json(method, latent):
+    config = resolve(thesis_config(latent=latent, method=method), MNIST)
     again = from_dict(json.loads(json.dumps(to_dict(config))))
     assert to_dict(again) == to_dict(config)
     assert run_hash(again) == run_hash(config)
@@ -154,11 +216,14 @@ def test_a_damaged_saved_config_is_refused(damage):
 
 def test_a_field_that_an_older_version_did_not_have_takes_its_default():
     values = to_dict(resolve(config_with(), MNIST))
-    del values["train"]["ema_decay"]
+    del values["train"]["ema_decay"], values["prior"]
     assert from_dict(values).train.ema_decay is None
+    assert from_dict(values).prior.hidden_dim == 64
 
 
+# The second stage has a folder of its own in the run's.
 SAME = {"data__dir": "/elsewhere", "data__substitute": False, "train__figures_every": 3}
+SAME |= {"prior__hidden_dim": 5, "prior__epochs": 1, "generation__draws": 3}
 
 
 @pytest.mark.parametrize("field", SAME)
@@ -166,7 +231,10 @@ def test_what_changes_nothing_learned_keeps_the_hash(field):
     assert run_hash(resolve(config_with(**{field: SAME[field]}), MNIST)) == run_hash(resolve(config_with(), MNIST))
 
 
-@given(st.sampled_from([("seed", 1), ("train__epochs", 99), ("loss__beta", 1e-3), ("model__latent_dim", 64)]))
+CHANGES = {"seed": 1, "train__epochs": 99, "loss__beta": 1e-3, "model__latent_dim": 64, "model__codebook_ema": 0.9}
+
+
+@given(st.sampled_from(sorted(CHANGES.items())))
 def test_what_changes_the_run_changes_the_hash(change):
     assert run_hash(resolve(config_with(**dict([change])), MNIST)) != run_hash(resolve(config_with(), MNIST))
 
@@ -178,3 +246,4 @@ def test_integer_and_float_weights_are_one_run():
 @pytest.mark.parametrize(("method", "name"), zip(METHODS, ["plain", "semi", "multi", "single"], strict=True))
 def test_a_run_is_named_after_its_config_file(method, name):
     assert run_name(thesis_config(latent="gaussian", method=method), "mnist") == f"gauss_{name}-mnist"
+    assert run_name(thesis_config(latent="vq", method=method), "mnist") == f"vq_{name}-mnist"

@@ -57,7 +57,9 @@ def test_thesis_sized_model_has_the_parameters_of_its_layers():
         "decoder": decoder + 16 * features,
         "conditional_decoder": decoder + (16 + 2 * 784) * features,
     }
-    assert count_parameters(variables["params"]) == expected | {"total": sum(expected.values())}
+    merge = (16 + 2 * 784 + 1) * features
+    total = {"conditional_decoder/merge": merge, "total": sum(expected.values())}
+    assert count_parameters(variables["params"]) == expected | total
 
 
 def test_bfloat16_computes_close_to_float32_with_float32_parameters(digits):

@@ -8,7 +8,7 @@ import pytest
 from mtvae_jax.conditioning import condition, exact_grid_mask, image_keys
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, init_variables
-from mtvae_jax.objective import Objective, draw_masks
+from mtvae_jax.objective import Objective, draw_masks, intensities
 
 KEYS = image_keys(jax.random.key(0), 16), image_keys(jax.random.key(1), 16)
 
@@ -19,7 +19,7 @@ class Jitted:
     def __init__(self, config, image_shape=(28, 28, 1)):
         objective = Objective(build_model(config, image_shape, axis_name=None), config, image_shape)
         self.variables = init_variables(objective.model, jax.random.key(2), image_shape)
-        self.terms = objective.training_terms
+        self.objective = objective
         self.apply = jax.jit(objective.model.apply, static_argnames=("train", "mutable", "method"))
         self.training_loss = jax.jit(objective.training_loss)
         self.gradients = jax.jit(jax.grad(objective.training_loss, has_aux=True))
@@ -27,16 +27,30 @@ class Jitted:
 
 
 @pytest.fixture
+def batch(digits):
+    return {"images": jnp.asarray(digits[:16])}
+
+
+@pytest.fixture
 def images(digits):
     return jnp.asarray(digits[:16] / 255.0, jnp.float32)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_training_loss_is_the_thesis_sum(method, make_run, images):
+LATENT_LOSS = {
+    "gaussian": lambda terms, beta: beta * terms["kl"],
+    "vq": lambda terms, beta: terms["codebook"] + beta * terms["commitment"],
+}
+
+
+EACH = [*((method, "gaussian") for method in METHODS), ("multi_decoder", "vq")]
+
+
+@pytest.mark.parametrize(("method", "latent"), EACH)
+def test_training_loss_is_the_thesis_sum(method, latent, make_run, batch, images):
     weights = (0.7, 1.9)[: METHODS[method].num_decoders]
-    config = make_run(method, loss__weights=weights, loss__beta=0.03)
+    config = make_run(method, latent, loss__weights=weights, loss__beta=0.03)
     model = Jitted(config)
-    loss, (_, terms) = model.training_loss(model.variables["params"], model.variables["batch_stats"], images, *KEYS)
+    loss, (_, terms) = model.training_loss(model.variables["params"], model.variables["batch_stats"], batch, *KEYS)
 
     m = condition(images, draw_masks(config, KEYS[1], 28, 28)) if method != "plain" else None
     output, _ = model.apply(model.variables, images, m, KEYS[0], train=True, mutable=("batch_stats",))
@@ -45,27 +59,37 @@ def test_training_loss_is_the_thesis_sum(method, make_run, images):
         for x in (output.reconstruction, output.reconstruction_conditioned)
         if x is not None
     ]
-    expected = sum(w * e for w, e in zip(weights, errors, strict=True)) + 0.03 * float(output.latent.terms["kl"].mean())
+    latent_loss = LATENT_LOSS[latent]({name: np.mean(term) for name, term in output.latent.terms.items()}, 0.03)
+    expected = sum(w * e for w, e in zip(weights, errors, strict=True)) + float(latent_loss)
     assert float(loss) == pytest.approx(expected, rel=1e-5)
-    assert set(terms) == set(model.terms)
+    assert {name: term.shape for name, term in terms.items()} == model.objective.term_shapes
     assert len(errors) == METHODS[method].num_decoders
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_evaluation_reports_what_the_method_has(method, make_run, images):
-    model = Jitted(make_run(method))
-    terms = model.evaluation_terms(model.variables, images, *KEYS)
-    assert ("reconstruction" in terms) == (method != "semi_conditional")
-    assert ("reconstruction_conditioned" in terms) == (method != "plain")
-    assert all(term.shape == (16,) and np.isfinite(term).all() for term in terms.values())
+@pytest.mark.parametrize(("method", "latent"), EACH)
+def test_evaluation_reports_what_the_method_has(method, latent, make_run, batch):
+    model = Jitted(make_run(method, latent))
+    terms = model.evaluation_terms(model.variables, batch, *KEYS)
+    assert all(len(term) == 16 and np.isfinite(term).all() for term in terms.values())
+    metrics = model.objective.metrics({name: np.mean(term, axis=0) for name, term in terms.items()})
+    for name in ("reconstruction", "bits_per_dim", "psnr", "ssim"):
+        assert (name in metrics) == (method != "semi_conditional")
+        assert (f"{name}_conditioned" in metrics) == (method != "plain")
+    assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
+    assert ("kl" in metrics, "perplexity" in metrics) == (latent == "gaussian", latent == "vq")
 
 
-def test_single_decoder_is_judged_without_pixels_on_an_empty_mask(make_run, images):
+def test_images_at_rest_become_intensities(batch, images):
+    np.testing.assert_allclose(intensities(batch["images"]), images, rtol=1e-6)
+    assert intensities(batch["images"]).dtype == jnp.float32
+
+
+def test_single_decoder_is_judged_without_pixels_on_an_empty_mask(make_run, batch, images):
     model = Jitted(make_run("single_decoder"))
     z = model.apply(model.variables, images, KEYS[0], method="encode").z
     empty = condition(images, jnp.zeros((16, 28, 28, 1), bool))
     _, expected = model.apply(model.variables, z, empty, method="decode")
-    terms = model.evaluation_terms(model.variables, images, *KEYS)
+    terms = model.evaluation_terms(model.variables, batch, *KEYS)
     np.testing.assert_allclose(terms["reconstruction"], np.mean((images - expected) ** 2, axis=(1, 2, 3)), rtol=1e-5)
 
 
@@ -89,10 +113,10 @@ def test_the_unconditioned_decoder_does_not_see_the_revealed_pixels(make_run, im
     assert np.abs(nothing.reconstruction_conditioned - everything.reconstruction_conditioned).max() > 1e-3
 
 
-def test_gradients_reach_the_parts_that_a_weight_leaves(make_run, images):
+def test_gradients_reach_the_parts_that_a_weight_leaves(make_run, batch):
     def gradients(weights):
         model = Jitted(make_run("multi_decoder", loss__weights=weights))
-        return model.gradients(model.variables["params"], model.variables["batch_stats"], images, *KEYS)[0]
+        return model.gradients(model.variables["params"], model.variables["batch_stats"], batch, *KEYS)[0]
 
     def size(tree):
         return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))

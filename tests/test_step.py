@@ -18,16 +18,16 @@ BATCH, NUM_IMAGES = 32, 100  # three steps an epoch, four images left out of eac
 
 def start(config, axis_name):
     objective = Objective(build_model(config, (28, 28, 1), axis_name=axis_name), config, (28, 28, 1))
-    optimizer = make_optimizer(config, NUM_IMAGES // BATCH)
+    optimizer = make_optimizer(config.train, NUM_IMAGES // BATCH)
     return objective, optimizer, init_state(objective, optimizer)
 
 
 def compiled_steps(config, images, calls):
     objective, optimizer, state = start(config, "batch")
     train_steps = make_train_steps(objective, optimizer, NUM_IMAGES)
-    state, images = replicate(state), replicate(images)
+    state, data = replicate(state), replicate({"images": images})
     for num_steps in calls:
-        state = train_steps(state, images, shard(np.full(1, num_steps, np.int32)))
+        state = train_steps(state, data, shard(np.full(1, num_steps, np.int32)))
     return first_replica(state)
 
 
@@ -46,7 +46,7 @@ def hand_written_steps(config, images, num_steps):
             image_keys(jax.random.fold_in(jax.random.fold_in(key, purpose), step), BATCH)
             for purpose in (Purpose.LATENT, Purpose.MASK)
         ]
-        batch = jnp.asarray(images[np.asarray(chosen)], jnp.float32) / 255.0
+        batch = {"images": jnp.asarray(images[np.asarray(chosen)])}
         (loss, (batch_stats, _)), gradients = gradient(params, batch_stats, batch, *keys)
         updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
         params = optax.apply_updates(params, updates)

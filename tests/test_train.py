@@ -14,12 +14,14 @@ import mtvae_jax.data
 from mtvae_jax.checkpoints import Checkpoints
 from mtvae_jax.config import resolve
 from mtvae_jax.errors import UserError
+from mtvae_jax.fit import Stopped
 from mtvae_jax.methods import METHODS
 from mtvae_jax.metric_log import read_metrics
 from mtvae_jax.models import build_model
-from mtvae_jax.train import Stopped, train
+from mtvae_jax.prior import has_second_stage, train_prior
+from mtvae_jax.train import train
 
-ALWAYS = {"loss", "kl"}
+ALWAYS = {"gaussian": {"loss", "kl"}, "vq": {"loss", "vq", "perplexity", "codes_used"}}
 UNCONDITIONED = {"reconstruction", "bits_per_dim", "psnr", "ssim"}
 CONDITIONED = {f"{name}_conditioned" for name in UNCONDITIONED}
 
@@ -39,20 +41,19 @@ def assert_same_bits(first, second):
 
 
 @pytest.mark.parametrize(
-    ("method", "sampling"),
+    ("latent", "method", "sampling"),
     [
-        ("plain", "exact"),
-        ("semi_conditional", "exact"),
-        ("multi_decoder", "uniform"),
-        ("single_decoder", "uniform"),
-        ("single_decoder", "gaussian"),
+        ("gaussian", "plain", "exact"),
+        ("gaussian", "semi_conditional", "exact"),
+        ("gaussian", "single_decoder", "gaussian"),
+        ("vq", "multi_decoder", "uniform"),
     ],
 )
-def test_each_method_from_start_to_summary(method, sampling, make_run, dataset, tmp_path):
-    config = make_run(method, conditioning__sampling=sampling)
+def test_from_start_to_summary(latent, method, sampling, make_run, dataset, tmp_path):
+    config = make_run(method, latent, conditioning__sampling=sampling)
     out = io.StringIO()
     summary = train(config, dataset, tmp_path / "run", stream=out)
-    wanted = ALWAYS | (UNCONDITIONED if METHODS[method].unconditioned else set())
+    wanted = ALWAYS[latent] | (UNCONDITIONED if METHODS[method].unconditioned else set())
     wanted |= CONDITIONED if METHODS[method].conditional_decoder else set()
     for split in ("val", "test"):
         assert {name.split("/")[1] for name in summary if name.startswith(f"{split}/")} == wanted
@@ -69,18 +70,91 @@ def test_each_method_from_start_to_summary(method, sampling, make_run, dataset, 
     assert summary["steps"] == 2 * (len(dataset.train) // 32)
     assert summary["train_images"] == summary["steps"] * 32
     assert out.getvalue().count("\nepoch ") == 2
-    pictures = {"reconstructions", "loss_curves", "samples"} | ({"sampling_types"} if method != "plain" else set())
+    pictures = {"reconstructions", "loss_curves"}
+    pictures |= {"samples"} if latent == "gaussian" else set()  # codes have no prior yet
+    pictures |= {"sampling_types"} if method != "plain" else set()
     assert {path.stem for path in (tmp_path / "run" / "figures").iterdir()} == pictures
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
     # The loaded model is the one that was judged.
     model = mtvae_jax.load(tmp_path / "run")
     mask = np.ones((28, 28, 1), bool)
-    assert model.encode(dataset.test).shape == (len(dataset.test), 4)
+    assert model.encode(dataset.test).shape == (len(dataset.test), *([] if latent == "gaussian" else [7, 7]), 4)
     if METHODS[method].unconditioned:
         assert model.reconstruct(dataset.test).shape == dataset.test.shape
     if METHODS[method].conditional_decoder:
         assert model.reconstruct(dataset.test, mask).shape == dataset.test.shape
+
+
+# Every model, every way to reveal pixels, both stages, on images and networks as small as can be.
+SAMPLINGS = {
+    "plain": ["exact"],
+    "semi_conditional": ["exact", "uniform", "gaussian"],
+    "multi_decoder": ["exact", "uniform", "gaussian"],
+    "single_decoder": ["uniform", "gaussian"],
+}
+ALL = [(latent, *pair) for latent in ALWAYS for pair in ((m, s) for m in METHODS for s in SAMPLINGS[m])]
+
+
+@pytest.fixture(scope="module")
+def tiny(digits, tmp_path_factory):
+    """48 images of 6 × 6 for training, 8 for validation, 8 for the test."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.npz"
+    images = digits[:64, 4:28:4, 4:28:4]
+    np.savez(path, images=images[:56], test_images=images[56:])
+    return mtvae_jax.data.load_dataset(f"npz:{path}", validation=1 / 7)
+
+
+def tiny_config(latent, method, sampling):
+    return resolve(
+        small_config(
+            method,
+            latent=latent,
+            conditioning__sampling=sampling,
+            data__validation=1 / 7,
+            model__hidden_dims=(4,),
+            model__latent_dim=2,
+            model__residual_layers=0,
+            model__codebook_ema=0.9,
+            model__normalization="none",
+            train__batch_size=16,
+            train__epochs=1,
+            prior__batch_size=16,
+            prior__num_layers=1,
+        ),
+        (6, 6, 1),
+    )
+
+
+@pytest.mark.parametrize(("latent", "method", "sampling"), ALL)
+def test_every_model_and_sampling_type_takes_a_few_steps(latent, method, sampling, tiny, tmp_path, monkeypatch):
+    for figures in ("mtvae_jax.train.RunFigures", "mtvae_jax.prior.PriorFigures"):
+        monkeypatch.setattr(f"{figures}.__call__", lambda *_, **__: None)
+    monkeypatch.setattr("mtvae_jax.models.priors._CONTEXT_RESIDUAL_LAYERS", 0)
+    monkeypatch.setattr("mtvae_jax.evaluate._COUNTS", ())
+    config = tiny_config(latent, method, sampling)
+    summary = train(config, tiny, tmp_path / "run", stream=io.StringIO())
+    wanted = ALWAYS[latent] | (UNCONDITIONED if METHODS[method].unconditioned else set())
+    wanted |= CONDITIONED if METHODS[method].conditional_decoder else set()
+    tested = {name.removeprefix("test/"): value for name, value in summary.items() if name.startswith("test/")}
+    assert set(tested) == wanted
+    assert np.isfinite(list(tested.values())).all()
+    assert summary["steps"] == 3
+    assert summary["images_per_second"] > 0
+
+    assert has_second_stage(config) == ((latent, method) != ("gaussian", "plain"))
+    if not has_second_stage(config):
+        return
+    summary = train_prior(config, tiny, tmp_path / "run", stream=io.StringIO())
+    learned = {"vq": {""}, "gaussian": set()}[latent] | ({"_conditioned"} if METHODS[method].conditional_decoder else set())
+    assert {name for name in summary if name.startswith("test/nats") and "per_code" not in name} == {
+        f"test/nats{suffix}" for suffix in learned
+    }
+    assert np.isfinite([value for name, value in summary.items() if name.startswith("test/")]).all()
+    if latent == "vq":
+        assert summary["test/loss"] == pytest.approx(np.log(16), rel=0.15)  # as good as uniform, after three steps
+    prior = mtvae_jax.load(tmp_path / "run").prior
+    assert (prior.knows_nothing_revealed, prior.sees_pixels) == ("" in learned, "_conditioned" in learned)
 
 
 def test_single_decoder_is_judged_at_fixed_numbers_of_pixels(make_run, dataset, tmp_path):
@@ -109,7 +183,7 @@ def test_evaluation_covers_every_image_once(make_run, dataset, tmp_path):
 def test_stopped_in_mid_epoch_and_started_again_gives_the_same_bits(make_run, dataset, tmp_path, monkeypatch):
     config = make_run("multi_decoder", conditioning__sampling="uniform", train__ema_decay=0.9, train__epochs=3)
     train(config, dataset, tmp_path / "unbroken", stream=io.StringIO())
-    monkeypatch.setattr("mtvae_jax.train._SECONDS_PER_CALL", 0.0)  # a step a call: stops fall within epochs
+    monkeypatch.setattr("mtvae_jax.fit._SECONDS_PER_CALL", 0.0)  # a step a call: stops fall within epochs
     stops = 0
     while True:
         calls = iter(range(100))
@@ -158,7 +232,7 @@ def test_other_images_under_the_same_name_are_refused(make_run, dataset, tmp_pat
 
 
 def test_nothing_is_compiled_after_the_first_epoch(make_run, dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("mtvae_jax.train._SECONDS_PER_CALL", 0.01)
+    monkeypatch.setattr("mtvae_jax.fit._SECONDS_PER_CALL", 0.01)
     compiled, at_request = [], []
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, *_, **__: compiled.append(name) if "backend_compile" in name or "cache_retrieval" in name else None
@@ -178,7 +252,7 @@ def test_nothing_is_compiled_after_the_first_epoch(make_run, dataset, tmp_path, 
 
 def test_figures_are_drawn_on_the_way_and_of_the_best_model_at_the_end(make_run, dataset, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("mtvae_jax.train.RunFigures.draw", lambda _, variables, log, *, epoch: drawn.append(epoch))
+    monkeypatch.setattr("mtvae_jax.train.RunFigures.__call__", lambda _, variables, log, *, epoch: drawn.append(epoch))
     config = make_run("plain", train__epochs=5, train__figures_every=2)
     summary = train(config, dataset, tmp_path / "run", stream=io.StringIO())
     assert drawn == [1, 2, 4, summary["best_epoch"]]

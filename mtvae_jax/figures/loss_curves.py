@@ -44,6 +44,8 @@ TERMS = (
     Term("vq", "VQ objective", "squared distance"),
     Term("perplexity", "Codebook perplexity", "codes", log=False),
     Term("bits_per_dim", "Negative ELBO", "bits/dim", log=False),
+    Term("nats_per_code", "p(z)", "nats a code", log=False),
+    Term("nats_per_code_conditioned", "p(z|m)", "nats a code", log=False),
 )
 
 SPLITS = {  # the validation curve is drawn last, on top

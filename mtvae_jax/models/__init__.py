@@ -1,34 +1,63 @@
 """Flax modules, and the one place where a config becomes a model."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models.decoder import Decoder
 from mtvae_jax.models.encoder import Encoder
-from mtvae_jax.models.latents import LATENTS
-from mtvae_jax.models.layers import BATCH_AXIS
+from mtvae_jax.models.latents.gaussian import GaussianLatent
+from mtvae_jax.models.latents.vq import VectorQuantiser
+from mtvae_jax.models.layers import BATCH_AXIS, stride_two_sizes
 from mtvae_jax.models.multitask import MultitaskVAE
 
 
 def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
     """The model that a config describes.
 
-    **Arguments:** `config`: a run's config; `image_shape`: (H, W, C); `axis_name`: the pmapped axis over which batch
-    normalisation is synchronised in training, None outside of one.
+    **Arguments:** `config`: a run's config; `image_shape`: (H, W, C); `axis_name`: the pmapped axis over which
+    statistics of the batch are taken in training, None outside of one.
     """
-    method = METHODS[config.model.method]
-    hidden_dims = tuple(config.model.hidden_dims)
-    common = {"dtype": jnp.dtype(config.train.precision), "axis_name": axis_name}
+    settings, method = config.model, METHODS[config.model.method]
+    hidden_dims = tuple(settings.hidden_dims)
+    common = {
+        "dtype": jnp.dtype(config.train.precision),
+        "axis_name": axis_name,
+        "residual_layers": settings.residual_layers,
+        "residual_dim": settings.residual_dim,
+        "kernel_size": settings.kernel_size,
+        "normalise": settings.normalization == "batch",
+    }
 
     def decoder():
-        return Decoder(tuple(image_shape), hidden_dims, **common)
+        return Decoder(tuple(image_shape), hidden_dims, merge=settings.merge, output=settings.output, **common)
 
     return MultitaskVAE(
         encoder=Encoder(hidden_dims, **common),
-        latent=LATENTS[config.model.latent](config.model.latent_dim, dtype=common["dtype"]),
+        latent=_latent(settings, grid_size(config, image_shape), common["dtype"], axis_name),
         decoder=decoder() if method.decoder else None,
         conditional_decoder=decoder() if method.conditional_decoder else None,
+    )
+
+
+def grid_size(config, image_shape):
+    """(h, w) of the encoder's features, and so of the codes."""
+    return stride_two_sizes(*image_shape[:2], len(config.model.hidden_dims))[-1]
+
+
+def _latent(settings, grid, dtype, axis_name):
+    if settings.latent == "gaussian":
+        return GaussianLatent(settings.latent_dim, dtype=dtype)
+    return VectorQuantiser(
+        settings.latent_dim,
+        settings.codebook_size,
+        grid,
+        ema_decay=settings.codebook_ema,
+        restart_below=settings.codebook_restart,
+        dtype=dtype,
+        axis_name=axis_name,
     )
 
 
@@ -37,10 +66,21 @@ def init_variables(model, key, image_shape):
     height, width, channels = image_shape
     images = jnp.zeros((1, height, width, channels))
     m = jnp.zeros((1, height, width, channels + 1))
-    return jax.jit(lambda key: model.init(key, images, m, train=True))(key)
+    return {"batch_stats": {}} | jax.jit(lambda key: model.init(key, images, m, train=True))(key)
 
 
 def count_parameters(params):
-    """The number of parameters of each part: {"encoder": …, "latent": …, "decoder": …, "total": …}."""
-    parts = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in params.items()}
-    return parts | {"total": sum(parts.values())}
+    """The number of parameters of each part: {"encoder": …, "latent": …, "decoder": …, "total": …}.
+
+    Of a conditional decoder also its first layer, "conditional_decoder/merge", which can dwarf all the rest.
+
+    **Arguments:** `params`: arrays or their shapes.
+    """
+
+    def size(tree):
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+    counts = {part: size(tree) for part, tree in params.items()}
+    if "conditional_decoder" in params:
+        counts["conditional_decoder/merge"] = size(params["conditional_decoder"]["merge"])
+    return counts | {"total": size(params)}

@@ -3,26 +3,51 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mtvae_jax.models.layers import BATCH_AXIS, ConvTranspose, NormActivation, stride_two_sizes
+from mtvae_jax.models.layers import (
+    BATCH_AXIS,
+    Conv,
+    ConvTranspose,
+    NormActivation,
+    ResidualStack,
+    stride_two_sizes,
+)
+from mtvae_jax.models.merge import DenseMerge, SpatialMerge
 
 
 class Decoder(nn.Module):
-    """Transposed convolutions of stride 2 that mirror the encoder's sizes (thesis 3.4.2).
+    """Residual layers, then transposed convolutions of stride 2 that mirror the encoder's sizes (thesis 3.4.2).
 
-    **Arguments:** `image_shape`: (H, W, C); `hidden_dims`: channels of the encoder's layers, walked backwards.
+    A flat z comes to the smallest feature map by a fully connected layer; a grid of codes is that map already, and
+    only meets such a layer where there is m to merge with (thesis 3.2.3, 3.3.3).
+
+    **Arguments:** `image_shape`: (H, W, C); `hidden_dims`: channels of the encoder's layers, walked backwards;
+    `residual_layers`, `residual_dim`, `kernel_size`, `normalise`: as in the encoder; `merge`: "dense" or "spatial";
+    `output`: "sigmoid", or "linear", whose x̂ may leave [0, 1].
     """
 
     image_shape: tuple[int, int, int]
     hidden_dims: tuple[int, ...]
+    residual_layers: int = 0
+    residual_dim: int = 32
+    kernel_size: int = 3
+    normalise: bool = True
+    merge: str = "dense"
+    output: str = "sigmoid"
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = BATCH_AXIS
 
     @nn.compact
     def __call__(self, z, m=None, *, train):
-        """z [B, …] and perhaps m [B, H, W, C+1] → x̂ float32 [B, H, W, C] in (0, 1)."""
+        """z [B, Z] or [B, h, w, D], and perhaps m [B, H, W, C+1] → x̂ float32 [B, H, W, C]."""
+        common = {"normalise": self.normalise, "dtype": self.dtype, "axis_name": self.axis_name}
         height, width, channels = self.image_shape
         *output_sizes, smallest = stride_two_sizes(height, width, len(self.hidden_dims))
-        x = self._merge(z, m, (*smallest, self.hidden_dims[-1]))
+
+        x = self._join(z, m, smallest, train)
+        if z.ndim == 4:
+            x = Conv(self.hidden_dims[-1], dtype=self.dtype, name="conv_in")(x)
+        x = ResidualStack(self.residual_layers, self.residual_dim, **common, name="residual")(x, train)
+
         widths = (channels, *self.hidden_dims[:-1])
         for layer in reversed(range(len(widths))):
             last = layer == 0
@@ -30,17 +55,22 @@ class Decoder(nn.Module):
                 widths[layer],
                 output_sizes[layer],
                 # Four taps at stride 2 reach every pixel alike; three print a checkerboard on the image.
-                kernel_size=4 if last else 3,
-                use_bias=last,
+                kernel_size=4 if last else self.kernel_size,
+                use_bias=last or not self.normalise,
                 dtype=self.dtype,
                 name=f"conv_{layer}",
             )(x)
             if not last:
-                x = NormActivation(self.dtype, self.axis_name, name=f"norm_{layer}")(x, train)
-        return nn.sigmoid(x.astype(jnp.float32))
+                x = NormActivation(**common, name=f"norm_{layer}")(x, train)
+        x = x.astype(jnp.float32)
+        return nn.sigmoid(x) if self.output == "sigmoid" else x + 0.5
 
-    def _merge(self, z, m, shape):
-        """The fully connected layer that joins the flattened z and m (thesis 3.1, figures 3.2 to 3.5)."""
-        parts = [v.reshape(v.shape[0], -1).astype(self.dtype) for v in (z, m) if v is not None]
-        x = nn.Dense(shape[0] * shape[1] * shape[2], dtype=self.dtype, name="merge")(jnp.concatenate(parts, axis=-1))
-        return x.reshape(-1, *shape)
+    def _join(self, z, m, smallest, train):
+        """The map [B, h, w, F] from which the convolutions start."""
+        if z.ndim == 4 and m is None:
+            return z
+        shape = (*smallest, z.shape[-1] if z.ndim == 4 else self.hidden_dims[-1])
+        if m is None or self.merge == "dense":
+            return DenseMerge(shape, self.dtype, name="merge")(z, m)
+        merge = SpatialMerge(shape, self.hidden_dims, self.normalise, self.dtype, self.axis_name, name="merge")
+        return merge(z, m, train=train)

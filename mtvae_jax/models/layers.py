@@ -16,12 +16,14 @@ class Conv(nn.Module):
     kernel_size: int = 3
     stride: int = 1
     use_bias: bool = True
+    init_variance: float = 1.0  # of the outputs for inputs of variance 1
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        init = nn.initializers.variance_scaling(self.init_variance, "fan_in", "truncated_normal")
+        kernel = self.param("kernel", init, shape)
         x = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride)
         return _add_bias(self, x) if self.use_bias else x
 
@@ -47,18 +49,50 @@ class ConvTranspose(nn.Module):
 
 
 class NormActivation(nn.Module):
-    """Batch normalisation over the global batch, then LeakyReLU."""
+    """Batch normalisation over the global batch, unless `normalise` is off, then LeakyReLU."""
 
+    normalise: bool = True
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = BATCH_AXIS
 
     @nn.compact
     def __call__(self, x, train):
-        # Small data sets have few steps an epoch: the running statistics must follow within tens of steps.
-        x = nn.BatchNorm(
-            use_running_average=not train, momentum=0.9, dtype=self.dtype, axis_name=self.axis_name, name="norm"
-        )(x)
+        if self.normalise:
+            # Small data sets have few steps an epoch: the running statistics must follow within tens of steps.
+            x = nn.BatchNorm(
+                use_running_average=not train, momentum=0.9, dtype=self.dtype, axis_name=self.axis_name, name="norm"
+            )(x)
         return nn.leaky_relu(x)
+
+
+class ResidualStack(nn.Module):
+    """Residual layers at one resolution, [B, h, w, F] → [B, h, w, F]; nothing at all for `num_layers` = 0.
+
+    A layer is x + 1×1 convolution(3×3 convolution(x)) (van den Oord et al. 2017, section 4.1), normalisation and
+    activation in front of each convolution and once behind the last layer, so that what is passed on is never cut off.
+
+    **Arguments:** `num_layers`; `hidden_dim`: channels between the two convolutions of a layer.
+    """
+
+    num_layers: int
+    hidden_dim: int
+    normalise: bool = True
+    dtype: jnp.dtype = jnp.float32
+    axis_name: str | None = BATCH_AXIS
+
+    @nn.compact
+    def __call__(self, x, train):
+        def norm_activation(x, name):
+            return NormActivation(self.normalise, self.dtype, self.axis_name, name=name)(x, train)
+
+        def conv(x, features, kernel_size, name):
+            use_bias = not self.normalise or kernel_size == 1
+            return Conv(features, kernel_size, use_bias=use_bias, dtype=self.dtype, name=name)(x)
+
+        for layer in range(self.num_layers):
+            hidden = conv(norm_activation(x, f"norm_in_{layer}"), self.hidden_dim, 3, f"conv_{layer}")
+            x = x + conv(norm_activation(hidden, f"norm_{layer}"), x.shape[-1], 1, f"conv_out_{layer}")
+        return norm_activation(x, "norm") if self.num_layers else x
 
 
 def _add_bias(module, x):

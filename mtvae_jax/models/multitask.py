@@ -50,5 +50,13 @@ class MultitaskVAE(nn.Module):
         return unconditioned, conditioned
 
     def prior_sample(self, key, num):
-        """`num` draws of z from the latent's prior."""
+        """`num` draws of z from the prior that needs no training."""
         return self.latent.prior_sample(key, num)
+
+    def encoder_outputs(self, images, *, train=False):
+        """z_e [B, h, w, D] of a vector-quantised model, before the quantisation."""
+        return self.latent.outputs(self.encoder(images, train))
+
+    def embed(self, codes):
+        """Codes int [B, h, w] of a vector-quantised model → z_q [B, h, w, D]."""
+        return self.latent.embed(codes)

@@ -1,13 +1,15 @@
-"""The latents: each turns encoder features into z and has loss terms of its own. A new one is a file and a line below.
+"""The latents: each turns encoder features into z and has loss terms of its own. A new one is a file
+here and a case in `models.build_model`.
 
 A latent is a Flax module with
 
     __call__(features, keys, train) -> LatentOutput     features [B, h, w, F]; keys [B] or None for no sampling noise
-    prior_sample(key, num) -> z [num, …]                 from the prior p(z)
-    objective(terms, beta) -> [B]                        its part of the loss, from its terms (static)
-    term_names                                           the names of its terms
+    prior_sample(key, num) -> z [num, …]                 from the prior p(z) that needs no training
+    term_shapes                                          name → shape an image of each of its terms
+    objective(terms, beta) -> [B]                        its part of the loss, from its terms
+    metrics(means, beta) -> {name: number}               what is reported, from its terms' means over a split
+    after_update(before, params, stats)                  its parameters and statistics after the optimiser's step, from
+                                                         the parameters before and after it
+
+The last four see no parameters of their own and so work outside of `apply`.
 """
-
-from mtvae_jax.models.latents.gaussian import GaussianLatent
-
-LATENTS = {"gaussian": GaussianLatent}

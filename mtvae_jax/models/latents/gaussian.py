@@ -1,7 +1,5 @@
 """The Gaussian latent: q(z|x) = N(μ(x), σ²(x)) against p(z) = N(0, I) (thesis 2.1.2, figure 2.2)."""
 
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,14 +11,15 @@ from mtvae_jax.models.latents.output import LatentOutput
 class GaussianLatent(nn.Module):
     """**Arguments:** `latent_dim`: Z."""
 
-    term_names: ClassVar = ("kl",)
-
     latent_dim: int
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, features, keys=None, train=False):
-        """Features [B, h, w, F] → z [B, Z]: a draw by the reparameterisation trick, or the mean without `keys`."""
+        """Features [B, h, w, F] → z [B, Z]: a draw by the reparameterisation trick, or the mean without `keys`.
+
+        The posterior is given as [B, 2, Z]: mean and log-variance.
+        """
         x = features.reshape(features.shape[0], -1)
         moments = nn.Dense(2 * self.latent_dim, dtype=self.dtype, name="moments")(x).astype(jnp.float32)
         mean, log_variance = jnp.split(moments, 2, axis=-1)
@@ -28,13 +27,23 @@ class GaussianLatent(nn.Module):
         if keys is not None:
             noise = jax.vmap(lambda key: jax.random.normal(key, (self.latent_dim,)))(keys)
             z = mean + jnp.exp(0.5 * log_variance) * noise
-        return LatentOutput(z, {"kl": gaussian_kl(mean, log_variance)})
+        return LatentOutput(z, {"kl": gaussian_kl(mean, log_variance)}, jnp.stack([mean, log_variance], axis=1))
 
     def prior_sample(self, key, num):
         """z [num, Z] from N(0, I)."""
         return jax.random.normal(key, (num, self.latent_dim))
 
-    @staticmethod
-    def objective(terms, beta):
+    @property
+    def term_shapes(self):
+        return {"kl": ()}
+
+    def objective(self, terms, beta):
         """β · KL, float [B]."""
         return beta * terms["kl"]
+
+    def metrics(self, means, beta):
+        """`nats`: what z costs, for bits per dimension."""
+        return {"kl": means["kl"], "nats": means["kl"]}
+
+    def after_update(self, before, params, stats):
+        return params, stats

@@ -1,0 +1,142 @@
+"""The Gated PixelCNN on pixels themselves, to be held against published likelihoods.
+
+    python -m benchmarks.pixelcnn_on_pixels --dataset=mnist --levels=2       # published: 81.50 nats
+    python -m benchmarks.pixelcnn_on_pixels --dataset=cifar10 --levels=256   # published: 3.03 bits/dim
+    python -m benchmarks.pixelcnn_on_pixels --dataset=mnist_sample --levels=2 --epochs=5 --hidden-dim=32 --num-layers=8
+
+With two levels every look at an image draws its pixels anew from Bernoulli(intensity), in training and in evaluation.
+Channels lie side by side as columns: red, green and blue of a pixel follow each other in raster order. The figures are
+EugenHotaj/pytorch-generative's for binarised MNIST, and van den Oord et al. (2016) for CIFAR-10. Stopped, the same
+command goes on.
+"""
+
+import argparse
+import datetime
+import json
+import math
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from mtvae_jax import environment
+from mtvae_jax.clock import Clock
+from mtvae_jax.data import load_dataset
+from mtvae_jax.fit import fit
+from mtvae_jax.models.pixelcnn import GatedPixelCNN
+from mtvae_jax.replication import replicate
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class PixelObjective:
+    """−log p(pixels) of images at a number of levels; of the same make as `objective.Objective`."""
+
+    def __init__(self, network, settings, image_shape):
+        self.network = network
+        self.settings = settings
+        self.image_shape = tuple(image_shape)
+        self.base_key = jax.random.key(0)
+        self.term_shapes = {"loss": (), "nats": ()}
+
+    def init(self, key):
+        height, width, channels = self.image_shape
+        init = jax.jit(lambda key: self.network.init(key, jnp.zeros((1, height, width * channels), jnp.int32)))
+        return {"batch_stats": {}} | init(key)
+
+    def training_loss(self, params, batch_stats, batch, dropout_keys, pixel_keys):
+        nats = self._nats({"params": params}, batch, pixel_keys, dropout_keys)
+        loss = jnp.mean(nats) / math.prod(self.image_shape)
+        return loss, ({}, {"loss": loss, "nats": jnp.mean(nats)})
+
+    def evaluation_terms(self, variables, batch, _, pixel_keys):
+        return {"nats": self._nats({"params": variables["params"]}, batch, pixel_keys, None)}
+
+    def after_update(self, before, params, batch_stats):
+        return params, batch_stats
+
+    def metrics(self, means):
+        nats = float(means["nats"])
+        per_value = nats / math.prod(self.image_shape)
+        return {"loss": per_value, "nats": nats, "bits_per_dim": per_value / math.log(2)}
+
+    def _nats(self, variables, batch, pixel_keys, dropout_keys):
+        pixels = self._levels(batch["images"], pixel_keys)
+        logits = self.network.apply(variables, pixels, keys=dropout_keys)
+        return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, pixels), axis=(1, 2))
+
+    def _levels(self, images, keys):
+        """uint8 [B, H, W, C] → int32 [B, H, W·C] below the number of levels."""
+        if self.network.num_codes == 2:
+            probability = images.astype(jnp.float32) / 255.0
+            levels = jax.vmap(jax.random.bernoulli)(keys, probability)
+        else:
+            levels = images.astype(jnp.int32) * self.network.num_codes // 256
+        return levels.astype(jnp.int32).reshape(*images.shape[:2], -1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="mnist_sample")
+    parser.add_argument("--data-dir")
+    parser.add_argument("--levels", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--hidden-dim", type=int, default=64)
+    parser.add_argument("--num-layers", type=int, default=15)
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--workdir", type=Path, default=Path("runs/pixelcnn_on_pixels"))
+    flags = parser.parse_args()
+    environment.configure()
+
+    dataset = load_dataset(flags.dataset, directory=flags.data_dir)
+    network = GatedPixelCNN(
+        num_codes=flags.levels, hidden_dim=flags.hidden_dim, num_layers=flags.num_layers, dropout=flags.dropout
+    )
+    settings = ConfigDict(
+        {
+            "epochs": flags.epochs,
+            "batch_size": flags.batch_size,
+            "learning_rate": flags.learning_rate,
+            "weight_decay": 0.0,
+            "schedule": "cosine",
+            "warmup_epochs": 0.0,
+            "clip_norm": 1.0,
+            "ema_decay": 0.999,
+        }
+    )
+    objective, clock = PixelObjective(network, settings, dataset.image_shape), Clock()
+    settings_given = {key: value for key, value in vars(flags).items() if key not in ("workdir", "data_dir")}
+    name = "-".join(f"{key}={value}" for key, value in sorted(settings_given.items()))
+    fitted = fit(
+        objective,
+        {"images": dataset.train},
+        {"images": dataset.validation},
+        flags.workdir / re.sub(r"[^\w=.-]+", "-", name),
+        section="train",
+        clock=clock,
+    )
+    test = fitted.evaluate(replicate(fitted.variables), fitted.evaluate.place({"images": dataset.test}))
+    print(f"| {dataset.name} | {flags.levels} levels | {test['nats']:.2f} nats | {test['bits_per_dim']:.3f} bits/dim |")
+    device, today = environment.device(), datetime.date.today().isoformat()
+    device_name = re.sub(r"\W+", "-", device).strip("-")
+    path = RESULTS / f"pixelcnn-{dataset.name}-{flags.levels}-{device_name}-{today}.json"
+    record = {
+        "date": today,
+        "device": device,
+        "versions": environment.versions(),
+        "flags": settings_given,
+        "images": len(dataset.train),
+        "best_epoch": fitted.record["epoch"],
+        "test": test,
+        **clock.record(),
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The second stage of a run: a prior over the latent of the frozen, best model, in a folder of the same directory."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mtvae_jax import environment
+from mtvae_jax.clock import Clock
+from mtvae_jax.config import model_name, to_dict
+from mtvae_jax.errors import UserError
+from mtvae_jax.fit import fit
+from mtvae_jax.generate import load
+from mtvae_jax.learned_prior import LearnedPrior, prior_directory
+from mtvae_jax.losses import bits_per_dim
+from mtvae_jax.methods import METHODS
+from mtvae_jax.models import count_parameters
+from mtvae_jax.prior_figures import PriorFigures
+from mtvae_jax.replication import replicate
+from mtvae_jax.workdir import read_summary, write_json
+
+
+def has_second_stage(config):
+    """Codes have no prior yet; a Gaussian latent has p(z), but not p(z|m)."""
+    learnable = config.model.latent == "vq" or METHODS[config.model.method].conditional_decoder
+    return learnable and config.prior.epochs > 0
+
+
+def train_prior(config, dataset, workdir, *, stop_requested=lambda: False, stream=None):
+    """Trains the prior that `config` describes on the latents of the best model in `workdir`, or goes on with it.
+
+    The training and validation images are encoded once, and their posteriors kept in the folder.
+
+    **Arguments:** as `train`, which must be complete.
+    **Returns:** the summary, as in the folder's summary.json.
+    **Raises:** `UserError`; `fit.Stopped` after saving, where `stop_requested` said so.
+    """
+    clock, workdir = Clock(), Path(workdir)
+    model = load(workdir, prior=False)
+    directory = prior_directory(workdir, config, model.step)
+    summary = read_summary(directory)
+    if summary is not None:
+        return summary
+
+    num_classes = _num_classes(config, dataset)
+    prior = LearnedPrior(config, dataset.image_shape, num_classes)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(
+        directory / "config.json",
+        {"prior": to_dict(config)["prior"], "num_classes": num_classes, "model_step": model.step},
+    )
+    splits = _posteriors(model, dataset, directory / "posteriors.npz")
+    data, validation, test = (
+        prior.rows(posterior, getattr(dataset, split), getattr(dataset, f"{split}_labels"))
+        for split, posterior in splits.items()
+    )
+    objective = prior.objective()
+    parameters = count_parameters(jax.eval_shape(objective.init, objective.base_key)["params"])
+    fitted = fit(
+        objective,
+        data,
+        validation,
+        directory,
+        section="prior",
+        clock=clock,
+        headline=[_headline(config, parameters, model.step)],
+        draw=PriorFigures(workdir / "figures", model, prior, dataset),
+        stop_requested=stop_requested,
+        stream=stream,
+    )
+
+    test = fitted.evaluate(replicate(fitted.variables), fitted.evaluate.place(test))
+    summary = {
+        "model": model_name(config),
+        "model_step": model.step,
+        "epochs": config.prior.epochs,
+        "steps": fitted.step,
+        "best_epoch": fitted.record["epoch"],
+        **{name: value for name, value in fitted.record.items() if name.startswith("val/")},
+        **{f"test/{name}": value for name, value in (test | _bounds(test, read_summary(workdir), dataset)).items()},
+        "parameters": parameters,
+        "images_per_second": clock.images_per_second,
+        **clock.record(),
+        "device": environment.device(),
+        "versions": environment.versions(),
+    }
+    write_json(directory / "summary.json", summary)
+    return summary
+
+
+def _bounds(nats, first_stage, dataset):
+    """The bound log p(x|z) + log p(z) on log p(x) of the test images, and with p(z|m) on log p(x|m).
+
+    As `losses.bits_per_dim` has it: 8-bit images, the likelihood N(x̂, σ²I) at its best σ². In bits a value, and as
+    `bound` in nats an image.
+    """
+    values, bounds = int(np.prod(dataset.image_shape)), {}
+    for suffix in ("", "_conditioned"):
+        error = first_stage.get(f"test/reconstruction{suffix}")
+        if error is not None and f"nats{suffix}" in nats:
+            bits = float(bits_per_dim(error, nats[f"nats{suffix}"], values))
+            bounds |= {f"bits_per_dim{suffix}": bits, f"bound{suffix}": -bits * values * float(np.log(2))}
+    return bounds
+
+
+def _num_classes(config, dataset):
+    if not config.prior.class_conditional:
+        return 0
+    if dataset.train_labels is None:
+        raise UserError(f"config.prior.class_conditional = True: {dataset.name} has no labels; must be False")
+    labels = dataset.train_labels, dataset.validation_labels, dataset.test_labels
+    return 1 + int(max(split.max() for split in labels))
+
+
+def _posteriors(model, dataset, path):
+    """The posteriors of each split, {"train": …, "validation": …, "test": …}, from the file if they are there."""
+    if path.exists():
+        try:
+            with np.load(path) as file:
+                return {split: file[split] for split in ("train", "validation", "test")}
+        except Exception:  # damaged: numpy raises a handful of kinds, and encoding once more mends all
+            path.unlink()
+    splits = {split: model.posterior(getattr(dataset, split)) for split in ("train", "validation", "test")}
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "wb") as file:
+        np.savez(file, **splits)
+    os.replace(temporary, path)
+    return splits
+
+
+def _headline(config, parameters, step):
+    what = {1.0: "p(z)", 0.0: "p(z|m)"}.get(config.prior.unconditional, "p(z) and p(z|m)")
+    parts = ", ".join(f"{name} {count:,}" for name, count in parameters.items() if name != "total")
+    return (
+        f"second stage: {what} of the frozen model of step {step:,}; {parameters['total']:,} parameters ({parts})"
+    )

@@ -1,0 +1,56 @@
+"""The figures of the second stage, beside those of the first: samples, and draws given revealed pixels."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mtvae_jax.conditioning import image_keys
+from mtvae_jax.config import model_name
+from mtvae_jax.objective import draw_masks
+
+_NUM_SAMPLES, _NUM_IMAGES, _NUM_DRAWS = 32, 6, 16
+_KEY = 37  # the same images, masks and noise in every figure of every run
+
+
+class PriorFigures:
+    """Draws what the prior generates at a point of its training.
+
+    **Arguments:** `directory`: for the pictures; `model`: the frozen one; `prior`: a `LearnedPrior`; `dataset`: whose
+    validation images lend their pixels.
+    """
+
+    def __init__(self, directory, model, prior, dataset):
+        self.every = model.config.train.figures_every  # epochs
+        self._directory = Path(directory)
+        self._model = model
+        self._prior = prior
+        self._images = dataset.validation[:_NUM_IMAGES].astype(np.float32) / 255.0
+        self._title = f"{model_name(model.config)}, {dataset.name}"
+        self._key = jax.random.key(_KEY)
+
+    def __call__(self, variables, log, *, epoch):
+        """Writes or replaces every picture; arguments as `RunFigures`."""
+        from mtvae_jax import figures
+
+        model = self._model.with_prior(self._prior.with_variables(variables))
+        title = f"{self._title}, epoch {epoch} of the prior"
+        pictures = {"prior_curves": figures.loss_curves(log.records, title=f"{self._title}: second stage")}
+        if model.method.unconditioned and model.config.model.latent == "vq":
+            samples = model.sample(_NUM_SAMPLES, self._key)
+            pictures["samples"] = figures.samples(samples, title=f"{title}: samples")
+        if model.method.conditional_decoder and self._prior.sees_pixels:
+            masks = self._masks()
+            draws = model.sample(_NUM_DRAWS, self._key, self._images, masks)
+            pictures["draws"] = figures.draws(self._images, masks, draws, title=f"{title}: draws given m")
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for name, figure in pictures.items():
+            path = self._directory / f"{name}.png"
+            figures.save(figure, path)
+            log.image(name, path, log.records[-1]["step"])
+
+    def _masks(self):
+        """Drawn as in training; but where their number is random, 49 pixels, a number that shows."""
+        keys = image_keys(self._key, len(self._images))
+        count = self._model.config.conditioning.num_pixels
+        return np.asarray(draw_masks(self._model.config, keys, *self._images.shape[1:3], count=count))

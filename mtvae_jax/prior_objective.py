@@ -1,0 +1,98 @@
+"""The second stage's loss: what the posterior of a frozen model costs under a learned prior (thesis 2.2.2)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from mtvae_jax.conditioning import condition
+from mtvae_jax.objective import draw_masks, intensities
+from mtvae_jax.step import Purpose
+
+
+class PriorObjective:
+    """The loss of a prior, of the same make as `objective.Objective`.
+
+    Rows of data are {"posterior": [B, …], as the latent gives it}, with {"images": uint8 [B, H, W, C]} for a prior that
+    sees revealed pixels and {"labels": int32 [B]} for one that sees classes.
+
+    A prior that sees pixels learns p(z) beside p(z|m): for the share `prior.unconditional` of images m is left empty.
+
+    **Arguments:** `prior`: from `build_prior`; `config`: resolved; `posterior`: one row of it, an array or its shape.
+    """
+
+    def __init__(self, prior, config, image_shape, posterior):
+        self.prior = prior
+        self.config = config
+        self.image_shape = tuple(image_shape)
+        self.settings = config.prior
+        self.base_key = jax.random.fold_in(jax.random.key(config.seed), Purpose.PRIOR)
+        self._posterior = posterior
+        self._conditional = config.prior.unconditional < 1
+        # Codes are counted one by one; a Gaussian z is one thing.
+        self.num_codes = math.prod(posterior.shape) if config.model.latent == "vq" else 1
+
+    def init(self, key):
+        """Fresh variables: {"params": …, "batch_stats": …}."""
+        height, width, channels = self.image_shape
+        posterior = jnp.zeros((1, *self._posterior.shape), self._posterior.dtype)
+        m = jnp.zeros((1, height, width, channels + 1)) if self._conditional else None
+        labels = jnp.zeros((1,), jnp.int32) if self.settings.class_conditional else None
+        init = jax.jit(lambda key: self.prior.init(key, posterior, m, labels, train=True, method="nats"))
+        return {"batch_stats": {}} | init(key)
+
+    @property
+    def term_shapes(self):
+        return {"loss": ()}
+
+    def training_loss(self, params, batch_stats, batch, noise_keys, mask_keys):
+        """The loss to be minimised, nats a code; returns and arguments as `Objective.training_loss`."""
+        m = None
+        if self._conditional:
+            m = self._revealed(batch["images"], mask_keys)
+            chance = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 0)))(noise_keys)
+            m = jnp.where((chance < self.settings.unconditional)[:, None, None, None], 0.0, m)
+        dropout_keys = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, 1)
+        nats, updates = self.prior.apply(
+            {"params": params, "batch_stats": batch_stats},
+            batch["posterior"],
+            m,
+            batch.get("labels"),
+            dropout_keys,
+            train=True,
+            mutable=["batch_stats"],
+            method="nats",
+        )
+        loss = jnp.mean(nats) / self.num_codes
+        return loss, (updates.get("batch_stats", {}), {"loss": loss})
+
+    def after_update(self, before, params, batch_stats):
+        return params, batch_stats
+
+    def evaluation_terms(self, variables, batch, noise_keys, mask_keys):
+        """{"nats": of p(z), "nats_conditioned": of p(z|m)}, those that the prior has learned, float32 [B]."""
+
+        def nats(m):
+            return self.prior.apply(variables, batch["posterior"], m, batch.get("labels"), method="nats")
+
+        if not self._conditional:
+            return {"nats": nats(None)}
+        m = self._revealed(batch["images"], mask_keys)
+        terms = {"nats_conditioned": nats(m)}
+        return terms | ({"nats": nats(jnp.zeros_like(m))} if self.settings.unconditional > 0 else {})
+
+    def metrics(self, means):
+        """`nats` and `nats_conditioned`, an image; of codes also a code; `loss`: their mean as training weighs them."""
+        metrics = {name: float(mean) for name, mean in means.items()}
+        if "loss" not in metrics:
+            share = self.settings.unconditional
+            parts = (share * metrics.get("nats", 0.0), (1.0 - share) * metrics.get("nats_conditioned", 0.0))
+            metrics["loss"] = sum(parts) / self.num_codes
+        for suffix in ("", "_conditioned"):
+            if f"nats{suffix}" in metrics and self.num_codes > 1:
+                metrics[f"nats_per_code{suffix}"] = metrics[f"nats{suffix}"] / self.num_codes
+        return metrics
+
+    def _revealed(self, images, mask_keys):
+        images = intensities(images)
+        return condition(images, draw_masks(self.config, mask_keys, *images.shape[1:3]))

@@ -2,8 +2,9 @@
 
     python launch.py --config=configs/vq_multi.py
 
-To expect, on two CPU cores without a GPU (2026-11-23): fashion_mnist with --config.train.epochs=6 --config.prior.epochs=8
---config.prior.hidden_dim=32, 25 minutes beside other work (500 images/s, prior 560). On test images:
+To expect, on two CPU cores without a GPU (2026-11-23): fashion_mnist with --config.train.epochs=6
+--config.prior.epochs=8 --config.prior.hidden_dim=32, 25 minutes beside other work (500 images/s, prior 560). On test
+images:
 
     reconstruction 0.00510 from z, 0.00524 from z and 49 of 784 pixels; VQ 0.0043, perplexity 104, 96 % of codes in use
     prior            p(z) 2.97 nats a code, p(z|m) 2.58; 6.50 and 6.49 bits/dim

@@ -143,6 +143,7 @@ def unknown_field(name, config):
     """The error for a field that does not exist, with the nearest one that does."""
     names = field_names(config)
     in_another_section = [n for n in names if n.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    in_another_section.sort(key=lambda n: not n.startswith("train."))  # what both stages have is the model's first
     near = in_another_section or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean config.{near[0]}?" if near else f"the fields are {', '.join(names)}"
     return UserError(f"config.{name}: there is no such field; {hint}")
@@ -395,6 +396,8 @@ def _check_together(config):
     if not any(loss.weights):
         raise UserError(f"config.loss.weights = {tuple(loss.weights)}: at least one must be above 0")
     check_arguments(data.validation, data.fold, data.num_folds, data.max_train)
+    if model.latent == "gaussian" and config.prior.class_conditional:
+        raise UserError("config.prior.class_conditional = True: is for the codes of vq; must be False for gaussian")
     if model.latent == "vq" and loss.variance is not None:
         raise UserError(
             f"config.loss.variance = {loss.variance}: says what the weight of a KL stands for, and vq has none; "

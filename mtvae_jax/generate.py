@@ -147,16 +147,16 @@ class Model:
 
     def _draw(self, prior, key, num, m, labels):
         """`num` draws of z."""
+        labels = self._labels(key, num, labels, prior)
         if prior == "untrained" or (prior == "unconditional" and self.config.model.latent == "gaussian"):
             return np.asarray(self._prior_z(self.variables, key, num))
-        labels = self._labels(key, num, labels)
         m = m if prior == "conditional" else None
         z = self._batched(lambda _, *given: self.prior.sample(*given), self._keys(key, num), m, labels)
         return z if self.config.model.latent == "gaussian" else self._batched(self._embed, z)
 
-    def _labels(self, key, num, labels):
-        """int32 [num] for a prior with classes, all alike where none are given; else None."""
-        classes = self.prior.num_classes
+    def _labels(self, key, num, labels, prior):
+        """int32 [num] for a prior with classes, drawn at random where none are given; else None."""
+        classes = 0 if self.prior is None or prior == "untrained" else self.prior.num_classes
         if not classes:
             if labels is not None:
                 raise UserError("labels: the prior was trained without; train one with config.prior.class_conditional")

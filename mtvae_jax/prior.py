@@ -18,7 +18,7 @@ from mtvae_jax.methods import METHODS
 from mtvae_jax.models import count_parameters
 from mtvae_jax.prior_figures import PriorFigures
 from mtvae_jax.replication import replicate
-from mtvae_jax.workdir import read_summary, write_json
+from mtvae_jax.workdir import open_workdir, read_summary, write_json
 
 
 def has_second_stage(config):
@@ -37,6 +37,7 @@ def train_prior(config, dataset, workdir, *, stop_requested=lambda: False, strea
     **Raises:** `UserError`; `fit.Stopped` after saving, where `stop_requested` said so.
     """
     clock, workdir = Clock(), Path(workdir)
+    open_workdir(workdir, config, dataset, environment.versions())  # by whose settings `load` finds this prior
     model = load(workdir, prior=False)
     directory = prior_directory(workdir, config, model.step)
     summary = read_summary(directory)

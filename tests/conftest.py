@@ -17,6 +17,15 @@ from mtvae_jax.config import resolve
 from mtvae_jax.data import load_dataset
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs():
+    """A process may map some 65,000 pieces of memory, and the programs of the whole suite are more than that."""
+    yield
+    import jax
+
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def digits():
     """uint8 [320, 28, 28, 1]: real digits."""

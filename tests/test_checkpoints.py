@@ -21,7 +21,7 @@ from mtvae_jax.train import train
 def state(make_run):
     config = make_run("plain", train__ema_decay=0.9, train__clip_norm=1.0)
     objective = Objective(build_model(config, (28, 28, 1)), config, (28, 28, 1))
-    return jax.tree.map(np.asarray, init_state(objective, make_optimizer(config, 10)))
+    return jax.tree.map(np.asarray, init_state(objective, make_optimizer(config.train, 10)))
 
 
 def at_step(state, step):

@@ -9,21 +9,29 @@ import pytest
 from small_runs import ROOT
 
 
-def train(tmp_path, devices, method, sampling):
+def train(tmp_path, devices, *model):
     out = tmp_path / f"{devices}.npz"
     environment = os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         "JAX_PLATFORMS": "cpu",
     }
-    command = [sys.executable, str(ROOT / "tests" / "programs" / "few_steps.py"), method, sampling, str(out)]
+    command = [sys.executable, str(ROOT / "tests" / "programs" / "few_steps.py"), *model, str(out)]
     subprocess.run(command, check=True, env=environment, timeout=300)
     return np.load(out)
 
 
-@pytest.mark.parametrize(("method", "sampling"), [("multi_decoder", "uniform"), ("single_decoder", "gaussian")])
-def test_two_devices_train_as_one(tmp_path, method, sampling):
-    one, two = (train(tmp_path, devices, method, sampling) for devices in (1, 2))
+@pytest.mark.parametrize(
+    "model",
+    [
+        ("gaussian", "multi_decoder", "uniform"),
+        ("gaussian", "single_decoder", "gaussian"),
+        ("vq", "multi_decoder", "exact"),
+    ],
+    ids="-".join,
+)
+def test_two_devices_train_as_one(tmp_path, model):
+    one, two = (train(tmp_path, devices, *model) for devices in (1, 2))
     assert (one["devices"], two["devices"]) == (1, 2)
     assert one["step"] == two["step"] == 12
     for name in one.files:

@@ -14,7 +14,6 @@ import mtvae_jax
 import mtvae_jax.data
 from mtvae_jax.conditioning import condition, image_keys
 from mtvae_jax.errors import UserError
-from mtvae_jax.fit import Stopped
 from mtvae_jax.learned_prior import LearnedPrior, prior_directory
 from mtvae_jax.losses import gaussian_kl, gaussian_kl_to
 from mtvae_jax.metric_log import read_metrics
@@ -125,7 +124,7 @@ def test_the_share_of_images_without_pixels_is_as_set(make_run, digits):
     assert loss == pytest.approx(by_hand(prior, objective, jnp.zeros_like(revealed)), rel=1e-4)
 
 
-# ------------------------------------------------------------------------------------------------------ the second stage
+# ---------------------------------------------------------------------------------------------------- the second stage
 
 
 @pytest.fixture(scope="module")
@@ -165,12 +164,6 @@ def test_the_summary_reports_nats_and_the_bound(run, dataset):
     assert {"nats_conditioned", "bits_per_dim_conditioned"} <= {name.removeprefix("test/") for name in summary}
 
 
-def test_a_finished_prior_is_not_trained_again(run, dataset, monkeypatch):
-    config, workdir, summary = run
-    monkeypatch.setattr("mtvae_jax.prior.fit", lambda *_, **__: pytest.fail("trained again"))
-    assert train_prior(config, dataset, workdir) == summary
-
-
 def test_the_data_are_encoded_once_and_a_damaged_file_is_made_anew(run, dataset, tmp_path):
     from mtvae_jax.prior import _posteriors
 
@@ -183,27 +176,6 @@ def test_the_data_are_encoded_once_and_a_damaged_file_is_made_anew(run, dataset,
     for split in ("train", "validation", "test"):
         np.testing.assert_array_equal(first[split], again[split])
         np.testing.assert_array_equal(first[split], kept[split])
-
-
-def test_a_prior_stopped_at_any_epoch_ends_with_the_same_bits(run, make_run, dataset, tmp_path):
-    config, workdir, _ = run
-    config = make_run("multi_decoder", "vq", train__epochs=1, prior__epochs=2, prior__weight_decay=0.02)
-    calls = iter([False, True] + [False] * 1000)
-    with pytest.raises(Stopped):
-        train_prior(config, dataset, workdir, stop_requested=lambda: next(calls), stream=io.StringIO())
-    out = io.StringIO()
-    train_prior(config, dataset, workdir, stream=out)
-    assert "goes on after step" in out.getvalue()
-    broken = prior_directory(workdir, config, mtvae_jax.load(workdir).step)
-
-    import shutil
-
-    unbroken = tmp_path / "copy"
-    shutil.copytree(workdir, unbroken, ignore=shutil.ignore_patterns("prior-*"))
-    train_prior(config, dataset, unbroken, stream=io.StringIO())
-    unbroken = unbroken / broken.name
-    for one, two in zip(*(read_metrics(path) for path in (broken, unbroken)), strict=True):
-        assert one | {"images_per_second": 0} == two | {"images_per_second": 0}
 
 
 def test_another_setting_of_the_prior_is_another_folder(run, make_run):

@@ -45,7 +45,8 @@ class Decoder(nn.Module):
 
         x = self._join(z, m, smallest, train)
         if z.ndim == 4:
-            x = Conv(self.hidden_dims[-1], dtype=self.dtype, name="conv_in")(x)
+            use_bias = not (self.normalise and self.residual_layers)
+            x = Conv(self.hidden_dims[-1], use_bias=use_bias, dtype=self.dtype, name="conv_in")(x)
         x = ResidualStack(self.residual_layers, self.residual_dim, **common, name="residual")(x, train)
 
         widths = (channels, *self.hidden_dims[:-1])

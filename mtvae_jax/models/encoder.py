@@ -33,5 +33,5 @@ class Encoder(nn.Module):
             )(x)
             x = NormActivation(**common, name=f"norm_{layer}")(x, train)
         if self.residual_layers:
-            x = Conv(self.hidden_dims[-1], dtype=self.dtype, name="conv_in")(x)
+            x = Conv(self.hidden_dims[-1], use_bias=not self.normalise, dtype=self.dtype, name="conv_in")(x)
         return ResidualStack(self.residual_layers, self.residual_dim, **common, name="residual")(x, train)

@@ -86,8 +86,8 @@ class ResidualStack(nn.Module):
             return NormActivation(self.normalise, self.dtype, self.axis_name, name=name)(x, train)
 
         def conv(x, features, kernel_size, name):
-            use_bias = not self.normalise or kernel_size == 1
-            return Conv(features, kernel_size, use_bias=use_bias, dtype=self.dtype, name=name)(x)
+            # All paths lead to a batch normalisation, which takes any bias away again.
+            return Conv(features, kernel_size, use_bias=not self.normalise, dtype=self.dtype, name=name)(x)
 
         for layer in range(self.num_layers):
             hidden = conv(norm_activation(x, f"norm_in_{layer}"), self.hidden_dim, 3, f"conv_{layer}")

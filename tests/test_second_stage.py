@@ -307,8 +307,8 @@ def test_classes_need_labels_and_a_batch_needs_images(first_stage, tiny, tmp_pat
     with pytest.raises(UserError, match=r"config.prior.batch_size = 64: must be at most 48, the images") as error:
         train_prior(tiny_config("vq", prior__batch_size=64), tiny, shutil.copytree(workdir, tmp_path / "run"))
     assert "\n" not in str(error.value)
+    without = dataclasses.replace(tiny, train_labels=None, validation_labels=None, test_labels=None)
     with pytest.raises(UserError, match=r"config.prior.class_conditional = True: .* has no labels; must be False"):
-        without = dataclasses.replace(tiny, train_labels=None, validation_labels=None, test_labels=None)
         train_prior(tiny_config("vq", prior__class_conditional=True), without, workdir)
 
 

@@ -4,6 +4,7 @@ Exit status: 0 done; 2 the command, a setting or a file is wrong, and one line o
 by SIGTERM or Ctrl-C after saving, the same command goes on; 1 anything else.
 """
 
+import os
 import sys
 import traceback
 
@@ -20,6 +21,10 @@ def main(argv):
     except UserError as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader of the output has gone (`| head`): nobody is left to be told, and the same command goes on.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception:
         traceback.print_exc()
         return 1

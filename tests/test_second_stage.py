@@ -17,12 +17,13 @@ from mtvae_jax.config import resolve
 from mtvae_jax.data import load_dataset
 from mtvae_jax.errors import UserError
 from mtvae_jax.fit import Stopped
+from mtvae_jax.learned_prior import prior_directory
 from mtvae_jax.losses import gaussian_kl_to
 from mtvae_jax.metric_log import read_metrics
 from mtvae_jax.models.encoder import Encoder
 from mtvae_jax.models.priors import GaussianPrior
 from mtvae_jax.objective import draw_masks
-from mtvae_jax.prior import train_prior
+from mtvae_jax.prior import has_second_stage, train_prior
 from mtvae_jax.prior_objective import PriorObjective
 from mtvae_jax.train import train
 
@@ -239,6 +240,17 @@ def folders(workdir):
     return sorted(workdir.glob("prior-*"))
 
 
+def test_which_models_have_a_second_stage():
+    found = {
+        (latent, method): has_second_stage(tiny_config(latent, method))
+        for latent in ("gaussian", "vq")
+        for method in ("plain", "multi_decoder")
+    }
+    # The prior of a Gaussian z is known: N(0, I).
+    assert found == {(latent, method): (latent, method) != ("gaussian", "plain") for latent, method in found}
+    assert not has_second_stage(tiny_config("vq", "plain", prior__epochs=0))
+
+
 def test_a_second_stage_from_start_to_summary(run_with_prior, tiny):
     workdir, summary = run_with_prior()
     (folder,) = folders(workdir)
@@ -273,6 +285,24 @@ def test_a_finished_prior_is_not_trained_again_and_another_one_gets_its_own_fold
     assert changed["parameters"] != summary["parameters"]
     assert len(folders(tmp_path / "run")) == 2
     assert mtvae_jax.load(tmp_path / "run").prior.config.prior.hidden_dim == 6
+
+
+def test_a_prior_of_another_state_of_the_model_gets_its_own_folder(tmp_path):
+    config = tiny_config("vq")
+    assert prior_directory(tmp_path, config, 8) == prior_directory(tmp_path, tiny_config("vq"), 8)
+    assert prior_directory(tmp_path, config, 8) != prior_directory(tmp_path, config, 16)
+
+
+def test_a_gaussian_prior_learns_from_the_revealed_pixels(first_stage, tiny, tmp_path):
+    workdir, config = tmp_path / "run", tiny_config("gaussian", "single_decoder", prior__epochs=20)
+    shutil.copytree(first_stage("gaussian", "single_decoder"), workdir)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mtvae_jax.prior.PriorFigures.__call__", lambda *_, **__: None)
+        summary = train_prior(config, tiny, workdir, stream=io.StringIO())
+    assert "test/nats" not in summary  # p(z) = N(0, I) is known
+    records = read_metrics(folders(workdir)[0])
+    # Of 48 images it learns them by heart.
+    assert records[-1]["train/loss"] < 0.2 * records[0]["train/loss"]
 
 
 def test_a_prior_stopped_in_mid_epoch_and_started_again_gives_the_same_bits(first_stage, tiny, tmp_path, monkeypatch):
@@ -385,6 +415,11 @@ def test_from_nothing_the_best_prior_there_is(loaded):
     np.testing.assert_array_equal(without.sample(8, KEY), vq.sample(8, KEY, prior="untrained"))
 
 
+def test_sampling_does_not_depend_on_the_number_of_samples(loaded):
+    model = loaded("vq", "multi_decoder", False)
+    np.testing.assert_allclose(model.sample(6, KEY)[:2], model.sample(2, KEY), atol=1e-5)
+
+
 def test_labels_choose_the_class(loaded, tiny):
     model = loaded("vq", "plain", True)
     assert model.prior.num_classes == 3
@@ -404,6 +439,10 @@ GIVEN = "vq", "multi_decoder", False
 CLASSES = "vq", "plain", True
 GAUSSIAN = "gaussian", "multi_decoder", False
 REFUSED = [
+    (GIVEN, {"prior": "best"}, "must be 'conditional', 'unconditional', 'untrained' or None"),
+    (GIVEN, {"prior": "conditional"}, "needs images and a mask"),
+    (None, {"prior": "conditional", "mask": True}, r"needs a second stage that has learned p\(z\|m\)"),
+    (None, {"prior": "unconditional"}, "needs a second stage that has learned p"),
     (GIVEN, {"labels": [0] * 8}, "labels: the prior was trained without"),
     (GIVEN, {"labels": [0] * 8, "mask": True}, "labels: the prior was trained without"),
     (GIVEN, {"labels": [0] * 8, "prior": "untrained"}, "labels: "),

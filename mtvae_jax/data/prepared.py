@@ -101,7 +101,7 @@ def _data_folder(directory):
 def _builder(tfds, name, data_folder):
     """The builder of a dataset in a format that can be read, whether or not it is prepared yet."""
     builder_class = tfds.builder_cls(name)
-    with _damage_named(data_folder / name, name):
+    with _temporary_files_removed(), _damage_named(data_folder / name, name):
         builder = builder_class(data_dir=data_folder)
         if not builder.is_prepared():
             return builder_class(data_dir=data_folder, file_format=FORMAT)
@@ -109,7 +109,7 @@ def _builder(tfds, name, data_folder):
             return builder
     # Prepared before, as the TFRecords that TensorFlow reads: left alone, a copy of our own goes beside it.
     own_folder = data_folder / FORMAT
-    with _damage_named(own_folder / name, name):
+    with _temporary_files_removed(), _damage_named(own_folder / name, name):
         return builder_class(data_dir=own_folder, file_format=FORMAT)
 
 
@@ -232,6 +232,17 @@ def _quiet(tfds):
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _temporary_files_removed():
+    """Every builder of tensorflow-datasets leaves an empty folder among the machine's temporary files."""
+    usual = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:
+        try:
+            yield
+        finally:
+            tempfile.tempdir = usual
 
 
 @contextlib.contextmanager

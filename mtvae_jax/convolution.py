@@ -170,7 +170,31 @@ def _matmul_conv_transpose_backward(geometry, saved, gradient):
 
 _matmul_conv_transpose.defvjp(_matmul_conv_transpose_forward, _matmul_conv_transpose_backward)
 
-_IMPLEMENTATIONS = {"lax": (_lax_conv, _lax_conv_transpose), "matmul": (_matmul_conv, _matmul_conv_transpose)}
+
+def _narrow_conv(images, kernel, geometry):
+    """The convolution, by patches of whichever has fewer channels, images or features, where there is a choice."""
+    if geometry.stride == 1 and kernel.shape[3] < kernel.shape[2]:
+        return _matmul_conv_transpose(images, *_mirrored(kernel, geometry))
+    return _matmul_conv(images, kernel, geometry)
+
+
+def _narrow_conv_transpose(features, kernel, geometry):
+    if geometry.stride == 1 and kernel.shape[3] < kernel.shape[2]:
+        return _matmul_conv(features, *_mirrored(kernel, geometry))
+    return _matmul_conv_transpose(features, kernel, geometry)
+
+
+def _mirrored(kernel, geometry):
+    """The convolution whose transpose is the given one of stride 1: images and features change places."""
+    padding = tuple(
+        (taps - 1 - before, taps - 1 - after)
+        for taps, (before, after) in zip(geometry.kernel_size, geometry.padding, strict=True)
+    )
+    mirrored = _Geometry(geometry.feature_size, geometry.kernel_size, 1, padding)
+    return kernel[::-1, ::-1].swapaxes(2, 3), mirrored
+
+
+_IMPLEMENTATIONS = {"lax": (_lax_conv, _lax_conv_transpose), "matmul": (_narrow_conv, _narrow_conv_transpose)}
 
 
 def _to_features(images, kernel, geometry):

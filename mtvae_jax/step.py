@@ -63,10 +63,12 @@ def init_state(objective, optimizer):
     )
 
 
-def make_train_steps(objective, optimizer, num_images):
+def make_train_steps(objective, optimizer, num_images, *, replicates=False):
     """The compiled training call.
 
-    **Arguments:** `objective`; `optimizer`: an optax transformation; `num_images`: N, of the training split.
+    **Arguments:** `objective`; `optimizer`: an optax transformation; `num_images`: N, of the training split;
+    `replicates`: whether a state is R states, [devices, R, …], which train side by side in one program on the same
+    data, each as it would alone, with the random numbers of its own key.
     **Returns:** `train_steps(state, data, num_steps) -> state`, pmapped: `state` replicated and donated; `data` arrays
     [devices, N, …], the whole split on every device, as the objective's `training_loss` wants its rows; `num_steps` int
     [devices], traced, so that one program runs any number of steps within an epoch.
@@ -116,4 +118,6 @@ def make_train_steps(objective, optimizer, num_images):
         order = jax.random.permutation(jax.random.fold_in(key, state.step // steps_per_epoch), num_images)
         return lax.fori_loop(0, num_steps, lambda _, s: one_step(s, data, order), state)
 
+    if replicates:
+        train_steps = jax.vmap(train_steps, in_axes=(0, None, None))
     return jax.pmap(train_steps, axis_name=BATCH_AXIS, donate_argnums=0)

@@ -91,3 +91,28 @@ def test_evaluation_uses_the_average_where_there_is_one(make_run):
     assert plain.average is None
     assert plain.eval_variables == {"params": plain.params, "batch_stats": plain.batch_stats}
     assert averaged.eval_variables is averaged.average
+
+
+@pytest.mark.parametrize(("latent", "method"), [("gaussian", "single_decoder"), ("vq", "multi_decoder")])
+def test_replicates_train_as_each_would_alone(latent, method, make_run, digits):
+    images = digits[:NUM_IMAGES]
+    configs = [make_run(method, latent) for _ in range(2)]
+    configs[1].seed = 5
+    alone = [compiled_steps(config, images, [4]) for config in configs]
+    states = [start(config, "batch") for config in configs]
+    objective, optimizer, _ = states[0]
+    state = jax.tree.map(lambda *leaves: np.stack(leaves), *(state for *_, state in states))
+    train_steps = make_train_steps(objective, optimizer, NUM_IMAGES, replicates=True)
+    together = first_replica(
+        train_steps(replicate(state), replicate({"images": images}), shard(np.full(1, 4, np.int32)))
+    )
+    assert together.step.tolist() == [4, 4]
+    for number, one in enumerate(alone):
+        found = jax.tree.map(lambda leaf, n=number: leaf[n], together)
+        for name in ("params", "batch_stats", "metrics"):
+            for a, b in zip(*(jax.tree.leaves(getattr(state, name)) for state in (found, one)), strict=True):
+                # Another order of summing, which Adam's first steps make much of where a gradient is nearly nothing.
+                assert np.abs(a - b).max() < 2e-3 * max(np.abs(b).max(), 1.0)
+                assert np.abs(a - b).mean() < 2e-5 * max(np.abs(b).max(), 1.0)
+    different = max(jax.tree.leaves(together.params), key=np.size)
+    assert np.abs(different[0] - different[1]).max() > 1e-3

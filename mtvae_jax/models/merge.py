@@ -23,8 +23,16 @@ class DenseMerge(nn.Module):
     @nn.compact
     def __call__(self, z, m=None, *, train=False):
         """z [B, …] and perhaps m [B, H, W, C+1] → [B, h, w, F]."""
-        flat = [v.reshape(v.shape[0], -1).astype(self.dtype) for v in (z, m) if v is not None]
-        x = nn.Dense(math.prod(self.shape), dtype=self.dtype, name="dense")(jnp.concatenate(flat, axis=-1))
+        inputs = {"z": z} if m is None else {"z": z, "m": m}
+        inputs = {name: v.reshape(v.shape[0], -1).astype(self.dtype) for name, v in inputs.items()}
+        total = sum(v.shape[1] for v in inputs.values())
+        # One layer, but a product for z and one for m: nobody asks for the gradient with respect to m, so it is not
+        # computed, as it would be within a product for both.
+        x = 0.0
+        for name, v in inputs.items():
+            init = nn.initializers.variance_scaling(v.shape[1] / total, "fan_in", "truncated_normal")
+            features, use_bias = math.prod(self.shape), name == "z"
+            x = x + nn.Dense(features, use_bias=use_bias, dtype=self.dtype, kernel_init=init, name=name)(v)
         return x.reshape(-1, *self.shape)
 
 

@@ -222,7 +222,9 @@ def _to_kernel(images, features, geometry):
     channels, num_features = images.shape[3], features.shape[3]
 
     def product(images, features):
-        return _dot(_gather(images, geometry), features, ((0, 1, 2), (0, 1, 2)))
+        # As matrices: of higher rank, XLA would turn the patches before it multiplies, for as long as the product takes.
+        patches = _gather(images, geometry)
+        return _dot(patches.reshape(-1, patches.shape[3]), features.reshape(-1, num_features), ((0,), (0,)))
 
     matrix = _sum_slices(product, images, features, _num_slices(len(images), channels, geometry))
     return matrix.reshape(*geometry.kernel_size, channels, num_features).astype(images.dtype)

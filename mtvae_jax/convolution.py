@@ -222,7 +222,7 @@ def _to_kernel(images, features, geometry):
     channels, num_features = images.shape[3], features.shape[3]
 
     def product(images, features):
-        # As matrices: of higher rank, XLA would turn the patches before it multiplies, for as long as the product takes.
+        # As matrices: of higher rank, XLA would first turn the patches, which takes as long as the product.
         patches = _gather(images, geometry)
         return _dot(patches.reshape(-1, patches.shape[3]), features.reshape(-1, num_features), ((0,), (0,)))
 

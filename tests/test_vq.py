@@ -495,4 +495,6 @@ def test_every_method_of_a_quantised_model_has_its_decoders_on_the_grid():
         if METHODS[method].decoder:
             assert "merge" not in params["decoder"]  # codes are a map already (thesis 3.2.3)
         if METHODS[method].conditional_decoder:
-            assert params["conditional_decoder"]["merge"]["dense"]["kernel"].shape == (49 * 4 + 2 * 784, 49 * 4)
+            merge = params["conditional_decoder"]["merge"]
+            assert merge["z"]["kernel"].shape == (49 * 4, 49 * 4)
+            assert merge["m"]["kernel"].shape == (2 * 784, 49 * 4)

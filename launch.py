@@ -4,6 +4,7 @@ Exit status: 0 done; 2 the command, a setting or a file is wrong, and one line o
 by SIGTERM or Ctrl-C after saving, the same command goes on; 1 anything else.
 """
 
+import functools
 import os
 import sys
 import traceback
@@ -32,7 +33,8 @@ def main(argv):
 
 def run(arguments):
     # Here, so that a mistyped option is told before jax is imported.
-    from mtvae_jax import environment
+    from mtvae_jax import distributed, environment
+    from mtvae_jax.config import to_dict
     from mtvae_jax.fit import Stopped
     from mtvae_jax.judge import judge
     from mtvae_jax.prepare import prepare
@@ -42,8 +44,13 @@ def run(arguments):
     from mtvae_jax.workdir import default_workdir
 
     environment.configure()
-    config, dataset = prepare(arguments.config, warn=lambda text: print(text, file=sys.stderr))
+    distributed.start()
+    if not distributed.is_main():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  one process speaks for all
+    warn = functools.partial(print, file=sys.stderr)
+    config, dataset = distributed.main_first(lambda: prepare(arguments.config, warn=warn))
     workdir = arguments.workdir or default_workdir(config, dataset)
+    distributed.require_same((to_dict(config), dataset.fingerprint, str(workdir)))
     print(f"work directory: {workdir}")
     with StopRequest() as stop_requested:
         try:

@@ -16,9 +16,10 @@ from mtvae_jax.replication import first_replica, replicate, shard
 from mtvae_jax.step import init_state, make_train_steps
 
 
-def main(directory):
-    """**Arguments:** `directory`: with config.json and images.npy (uint8 [N, H, W, C])."""
-    environment.configure()
+def trainer(directory):
+    """**Arguments:** `directory`: with config.json and images.npy (uint8 [N, H, W, C]).
+    **Returns:** a function num_steps → None, once they are done on the devices; images a step; facts for the record.
+    """
     config = from_dict(json.loads((directory / "config.json").read_text()))
     images = np.load(directory / "images.npy")
     steps_per_epoch = len(images) // config.train.batch_size
@@ -40,8 +41,9 @@ def main(directory):
             done, num_steps = done + call, num_steps - call
 
     facts = {"parameters": parameters, "versions": environment.versions(), "device": environment.device()}
-    serve(train, config.train.batch_size, facts)
+    return train, config.train.batch_size, facts
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    environment.configure()
+    serve(*trainer(Path(sys.argv[1])))

@@ -10,9 +10,12 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint import checkpoint_managers
 
+from mtvae_jax.distributed import on_main
 from mtvae_jax.errors import UserError
 
 _SCORE = "val/loss"
+# The main process works without the others, which orbax would wait for.
+_ALONE = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
 
 
 class Checkpoints:
@@ -21,12 +24,18 @@ class Checkpoints:
     **Arguments:** `directory`: is made where it does not exist, unless `read_only`.
     """
 
+    @on_main
     def __init__(self, directory, *, read_only=False):
         self.directory = Path(directory).absolute()
         latest = checkpoint_managers.LatestN(1)
         best = checkpoint_managers.BestN(get_metric_fn=_score, reverse=True, n=1)
         # Named beforehand, or a new process could not ask for an item's types before it restores one.
-        handlers = {"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(multiprocessing_options=_ALONE),
+            "record": ocp.JsonCheckpointHandler(multiprocessing_options=_ALONE),
+        }
+        if not read_only:
+            self.directory.mkdir(parents=True, exist_ok=True)
         with _quiet():
             options = ocp.CheckpointManagerOptions(
                 # best_fn alone would let the latest go; the policy alone would not know which is best
@@ -34,11 +43,13 @@ class Checkpoints:
                 best_fn=_score,
                 best_mode="min",
                 cleanup_tmp_directories=not read_only,
-                create=not read_only,
+                create=False,
                 read_only=read_only,
+                multiprocessing_options=_ALONE,
             )
             self._manager = ocp.CheckpointManager(self.directory, item_handlers=handlers, options=options)
 
+    @on_main
     def save(self, state, record, *, metrics=None):
         """Saves in the background; a reader sees all of it or nothing.
 
@@ -52,15 +63,18 @@ class Checkpoints:
         )
 
     @property
+    @on_main
     def latest_step(self):
         """The step of the newest checkpoint, None without any."""
         return self._manager.latest_step()
 
     @property
+    @on_main
     def best_step(self):
         """The step of the checkpoint with the lowest validation loss, None without any."""
         return self._manager.best_step()
 
+    @on_main
     def restore(self, template, step):
         """The state and the record saved at `step`.
 
@@ -81,10 +95,12 @@ class Checkpoints:
         _check_types(saved, abstract, path)
         return jax.tree.map(np.asarray, restored.state), restored.record
 
+    @on_main
     def wait(self):
         """Returns once everything saved so far is on disk."""
         self._manager.wait_until_finished()
 
+    @on_main
     def close(self):
         self.wait()
         self._manager.close()

@@ -32,12 +32,12 @@ class Evaluator:
         **Returns:** what `__call__` takes: batches, the last one padded.
         """
         num_images = len(jax.tree.leaves(data)[0])
-        per_call = jax.local_device_count() * _BATCH_PER_DEVICE
+        per_call = jax.device_count() * _BATCH_PER_DEVICE
         padding = -num_images % per_call
         position = np.arange(num_images + padding, dtype=np.int32)
         data = jax.tree.map(lambda a: np.concatenate([a, np.zeros((padding, *a.shape[1:]), a.dtype)]), data)
         arrays = {"data": data, "position": position, "valid": position < num_images}
-        shape = (-1, jax.local_device_count(), _BATCH_PER_DEVICE)
+        shape = (-1, jax.device_count(), _BATCH_PER_DEVICE)
         by_call = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), arrays)
         return [shard(jax.tree.map(lambda a, i=i: a[i], by_call)) for i in range(len(by_call["valid"]))]
 
@@ -56,7 +56,7 @@ class Evaluator:
             return None
         height, width, _ = self._objective.image_shape
         counts = [count for count in _COUNTS if count < height * width] + [height * width]
-        error, devices = _Sums(self._objective.conditioned_error), jax.local_device_count()
+        error, devices = _Sums(self._objective.conditioned_error), jax.device_count()
         return {
             count: float(error.mean(variables, batches, shard(np.full((devices,), count, np.int32)))["error"])
             for count in counts

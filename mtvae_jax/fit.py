@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mtvae_jax import distributed
 from mtvae_jax.checkpoints import Checkpoints
 from mtvae_jax.errors import UserError
 from mtvae_jax.evaluate import Evaluator
@@ -69,7 +70,7 @@ def fit(objective, data, validation, directory, *, section, clock, start=None, h
         progress.message(f"goes on after step {step:,} of {settings.epochs * steps_per_epoch:,}")
 
     # Place everything on the devices and compile
-    state, data = replicate(state), replicate(data)
+    state, data = replicate(distributed.from_main(jax.tree.map(np.asarray, state))), replicate(data)
     train_steps = make_train_steps(objective, optimizer, num_images)
     with clock.compiling():
         train_steps = train_steps.lower(state, data, _per_device(1)).compile()
@@ -86,13 +87,14 @@ def fit(objective, data, validation, directory, *, section, clock, start=None, h
                 state = train_steps(state, data, _per_device(num_steps))
                 sums = first_replica(state.metrics)
             step += num_steps
-            steps_per_call = max(1, round(num_steps * _SECONDS_PER_CALL / clock.call_seconds))
+            # Timed by one process, or they would soon disagree
+            steps_per_call = distributed.from_main(max(1, round(num_steps * _SECONDS_PER_CALL / clock.call_seconds)))
             step_in_epoch = step - (epoch - 1) * steps_per_epoch
             means = {name: total / step_in_epoch for name, total in sums.items()}
             metrics = {f"train/{name}": value for name, value in objective.metrics(means).items()}
             speed = clock.images_per_second
             progress.update(epoch=epoch, step_in_epoch=step_in_epoch, metrics=metrics, images_per_second=speed)
-            if stop_requested() and step < epoch * steps_per_epoch:
+            if step < epoch * steps_per_epoch and distributed.any_process(stop_requested()):
                 checkpoints.save(first_replica(state), clock.record())
                 _stop(checkpoints, log, progress)
 
@@ -109,8 +111,8 @@ def fit(objective, data, validation, directory, *, section, clock, start=None, h
         progress.epoch_end(epoch=epoch, metrics=metrics, images_per_second=speed, is_best=is_best)
         due = draw is not None and (epoch % draw.every == 0 or epoch == 1)
         if due and epoch < settings.epochs:
-            draw(first_replica(state.eval_variables), log, epoch=epoch)
-        if stop_requested() and epoch < settings.epochs:
+            distributed.on_main(draw)(first_replica(state.eval_variables), log, epoch=epoch)
+        if epoch < settings.epochs and distributed.any_process(stop_requested()):
             _stop(checkpoints, log, progress)
 
     # Finish with the best
@@ -118,7 +120,7 @@ def fit(objective, data, validation, directory, *, section, clock, start=None, h
     best_state, _ = checkpoints.restore(first_replica(state), checkpoints.best_step)
     record = log.records[checkpoints.best_step // steps_per_epoch - 1]
     if draw is not None:
-        draw(best_state.eval_variables, log, epoch=record["epoch"])
+        distributed.on_main(draw)(best_state.eval_variables, log, epoch=record["epoch"])
     checkpoints.close()
     log.close()
     progress.close()
@@ -143,7 +145,7 @@ def _stop(checkpoints, log, progress):
 
 
 def _per_device(number):
-    return shard(np.full((jax.local_device_count(),), number, np.int32))
+    return shard(np.full((jax.device_count(),), number, np.int32))
 
 
 def _steps_per_epoch(batch, num_images, section):

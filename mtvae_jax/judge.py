@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from mtvae_jax.conditioning import image_keys
+from mtvae_jax.distributed import on_main
 from mtvae_jax.distribution_metrics import (
     coverage,
     crps,
@@ -26,6 +27,7 @@ _LEVELS = (50, 80, 95)
 _NOISE_IMAGES = 500  # validation images whose residuals are the pixel noise
 
 
+@on_main
 def judge(config, dataset, workdir, *, stream=None):
     """Judges the best model of a run with its prior, once: the result is kept as generation.json.
 

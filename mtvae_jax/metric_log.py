@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtvae_jax.distributed import on_main
 from mtvae_jax.errors import UserError
 
 FILE_NAME = "metrics.jsonl"
@@ -30,6 +31,7 @@ class MetricLog:
     **Raises:** `UserError` if the file is damaged or cannot be written.
     """
 
+    @on_main
     def __init__(self, workdir, *, tensorboard=True, resume_epoch=0):
         workdir = Path(workdir)
         self._path = workdir / FILE_NAME
@@ -46,10 +48,12 @@ class MetricLog:
             self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115  open as long as the log is
 
     @property
+    @on_main
     def records(self):
         """A list of the records so far, oldest first, those of before the resume included."""
         return list(self._records)
 
+    @on_main
     def write(self, record):
         """Appends the record of one epoch; it is on disk when this returns.
 
@@ -71,6 +75,7 @@ class MetricLog:
                 if isinstance(value, float):
                     self._events.add_scalar(name, value, _step(record))
 
+    @on_main
     def image(self, name, path_or_figure, step):
         """Shows a figure in TensorBoard, if there is one.
 
@@ -80,6 +85,7 @@ class MetricLog:
         if self._events is not None:
             self._events.add_image(name, _pixels(path_or_figure), step, dataformats="HWC")
 
+    @on_main
     def close(self):
         """Flushes and closes both; closing again does nothing."""
         self._file.close()

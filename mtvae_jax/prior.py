@@ -9,6 +9,7 @@ import numpy as np
 from mtvae_jax import environment
 from mtvae_jax.clock import Clock
 from mtvae_jax.config import model_name, to_dict
+from mtvae_jax.distributed import on_main
 from mtvae_jax.errors import UserError
 from mtvae_jax.fit import fit
 from mtvae_jax.generate import load
@@ -46,7 +47,7 @@ def train_prior(config, dataset, workdir, *, stop_requested=lambda: False, strea
 
     num_classes = _num_classes(config, dataset)
     prior = LearnedPrior(config, dataset.image_shape, num_classes)
-    directory.mkdir(parents=True, exist_ok=True)
+    on_main(directory.mkdir)(parents=True, exist_ok=True)
     write_json(
         directory / "config.json",
         {"prior": to_dict(config)["prior"], "num_classes": num_classes, "model_step": model.step},
@@ -114,6 +115,7 @@ def _num_classes(config, dataset):
     return 1 + int(max(split.max() for split in labels))
 
 
+@on_main
 def _posteriors(model, dataset, path):
     """The posteriors of each split, {"train": …, "validation": …, "test": …}, from the file if they are there."""
     if path.exists():

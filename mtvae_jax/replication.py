@@ -1,4 +1,4 @@
-"""One copy of an array on every local device, and back."""
+"""One copy of an array on every device, and back. Of many processes each places what lies on its own devices."""
 
 import jax
 import numpy as np
@@ -7,25 +7,31 @@ from mtvae_jax.models.layers import BATCH_AXIS
 
 
 def _sharding():
-    # pmap compiles a second time for arguments that do not lie on its own mesh, with its own axis name.
-    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (BATCH_AXIS,))
+    # pmap compiles a second time for arguments that do not lie on its own mesh, in its own order, with its axis' name.
+    devices = [device for process in range(jax.process_count()) for device in jax.local_devices(process)]
+    mesh = jax.sharding.Mesh(np.array(devices), (BATCH_AXIS,))
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(BATCH_AXIS))
 
 
 def replicate(tree):
-    """Leaves [...] → [devices, ...], the same on every local device."""
-    devices = jax.local_device_count()
+    """Leaves [...] → [devices, ...], the same on every device. All processes pass the same."""
+    devices = jax.device_count()
 
     def copies(leaf):
         leaf = np.asarray(leaf)
         return np.broadcast_to(leaf[None], (devices, *leaf.shape))
 
-    return jax.device_put(jax.tree.map(copies, tree), _sharding())
+    return shard(jax.tree.map(copies, tree))
 
 
 def shard(tree):
-    """Leaves [devices, ...] → the same, row i on local device i."""
-    return jax.device_put(tree, _sharding())
+    """Leaves [devices, ...] → the same, row i on device i. All processes pass all rows."""
+    sharding = _sharding()
+
+    def place(leaf):
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+
+    return jax.tree.map(place, tree)
 
 
 def first_replica(tree):

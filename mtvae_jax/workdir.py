@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from mtvae_jax.config import from_dict, identity, run_hash, run_name, to_dict
+from mtvae_jax.distributed import on_main
 from mtvae_jax.errors import UserError
 
 # A run may be made longer as long as no step already taken would have been another.
@@ -16,6 +17,7 @@ def default_workdir(config, dataset):
     return Path("runs") / f"{run_name(config, dataset.name)}-{run_hash(config)}"
 
 
+@on_main
 def open_workdir(workdir, config, dataset, versions):
     """Makes the directory and writes config.json, or checks that the run in it is this one.
 
@@ -68,6 +70,7 @@ def read_summary(workdir):
     return read_json(Path(workdir) / "summary.json")
 
 
+@on_main
 def write_json(path, values):
     """Writes the file whole or not at all."""
     temporary = Path(path).with_suffix(".tmp")
@@ -79,6 +82,7 @@ def write_json(path, values):
     os.replace(temporary, path)
 
 
+@on_main
 def read_json(path):
     """The values in a JSON file, None where there is none. **Raises:** `UserError` where it is damaged."""
     try:

@@ -1,4 +1,8 @@
-"""Trains a few steps on as many virtual devices as XLA_FLAGS says: python few_steps.py LATENT METHOD SAMPLING OUT.npz
+"""Trains a few steps on the devices and processes that the environment names.
+
+    python few_steps.py LATENT METHOD SAMPLING OUT.npz
+
+OUT.npz is the state after the first step, under `first/`, and at the end, each with the metrics of an evaluation.
 
 Codes of a vector-quantised latent follow moving averages and are restarted, so that all their machinery is at work.
 """
@@ -9,6 +13,7 @@ import jax
 import numpy as np
 from small_runs import small_config
 
+from mtvae_jax import distributed
 from mtvae_jax.codebook_start import codebook_from_data
 from mtvae_jax.config import resolve
 from mtvae_jax.data import load_dataset
@@ -20,6 +25,7 @@ from mtvae_jax.replication import first_replica, replicate, shard
 from mtvae_jax.step import init_state, make_train_steps
 
 latent, method, sampling, out = sys.argv[1:]
+distributed.start()
 dataset = load_dataset("mnist_sample", max_train=320)
 config = small_config(method, latent=latent, conditioning__sampling=sampling)
 if latent == "vq":
@@ -31,14 +37,20 @@ state, start = init_state(objective, optimizer), codebook_from_data(objective, d
 state = replicate(state if start is None else start(state))
 train_steps = make_train_steps(objective, optimizer, len(dataset.train))
 data = replicate({"images": dataset.train})
-for steps in (1, 4, 5, 2):  # over the end of an epoch
-    state = train_steps(state, data, shard(np.full(jax.local_device_count(), steps, np.int32)))
 evaluate = Evaluator(objective)
-metrics = evaluate(state.eval_variables, evaluate.place({"images": dataset.validation[:77]}))
-leaves = jax.tree_util.tree_leaves_with_path(first_replica(state))
-np.savez(
-    out,
-    devices=jax.device_count(),
-    **{jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves},
-    **{f"val/{name}": value for name, value in metrics.items()},
-)
+validation = evaluate.place({"images": dataset.validation[:377]})
+
+
+def named(state, prefix=""):
+    leaves = jax.tree_util.tree_leaves_with_path(first_replica(state))
+    arrays = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    arrays |= {f"val/{name}": value for name, value in evaluate(state.eval_variables, validation).items()}
+    return {prefix + name: value for name, value in arrays.items()}
+
+
+arrays = {}
+for steps in (1, 4, 5, 2):  # over the end of an epoch
+    state = train_steps(state, data, shard(np.full(jax.device_count(), steps, np.int32)))
+    arrays = arrays or named(state, "first/")
+arrays |= named(state)
+distributed.on_main(np.savez)(out, devices=jax.device_count(), processes=jax.process_count(), **arrays)

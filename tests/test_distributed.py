@@ -49,10 +49,11 @@ def start(program, *arguments, cwd, devices=1, **variables):
     )
 
 
-def start_two(program, *arguments, cwd, told=by_hand, devices=(1, 1)):
+def start_two(program, *arguments, folders, told=by_hand, devices=(1, 1)):
     port = free_port()
     return [
-        start(program, *arguments, cwd=cwd, devices=devices[process], **told(process, port)) for process in (0, 1)
+        start(program, *arguments, cwd=folders[process], devices=devices[process], **told(process, port))
+        for process in (0, 1)
     ]
 
 
@@ -74,7 +75,7 @@ def test_two_processes_train_as_two_devices_to_the_bit_and_as_one_to_rounding(mo
     results = finish([
         start(program, *model, f"{devices}.npz", cwd=tmp_path, devices=devices) for devices in (1, 2)
     ])  # fmt: skip
-    results += finish(start_two(program, *model, "processes.npz", cwd=tmp_path))
+    results += finish(start_two(program, *model, "processes.npz", folders=[tmp_path] * 2))
     assert [(status, errors) for status, _, errors in results] == [(0, "")] * 4
     one, two, processes = (np.load(tmp_path / f"{name}.npz") for name in ("1", "2", "processes"))
     assert [int(run["devices"]) for run in (one, two, processes)] == [1, 2, 2]
@@ -114,10 +115,13 @@ RUN = [
 
 
 @pytest.fixture
-def folder(digits, tmp_path):
-    """A folder with digits.npz, of small images."""
-    np.savez(tmp_path / "digits.npz", images=digits[:, ::3, ::3])
-    return tmp_path
+def folders(digits, tmp_path):
+    """One for each process, as if on hosts that share nothing; with the small images of digits.npz in both."""
+    both = [tmp_path / "0", tmp_path / "1"]
+    for folder in both:
+        folder.mkdir()
+        np.savez(folder / "digits.npz", images=digits[:, ::3, ::3])
+    return both
 
 
 UNTIMED = ("val/", "test/", "best_epoch", "steps", "epochs", "parameters", "device", "data", "config_hash")
@@ -135,11 +139,12 @@ def what_came_out(workdir):
     return summaries, metrics, json.loads((workdir / "generation.json").read_text())
 
 
-def test_a_run_of_two_processes_one_of_them_stopped_ends_as_one_with_two_devices(folder):
+def test_a_run_of_two_processes_one_of_them_stopped_ends_as_one_with_two_devices(folders):
+    folder, other_folder = folders
     alone = start("launch.py", *RUN, "--workdir=alone", cwd=folder, devices=2)
     assert [(status, errors) for status, _, errors in finish([alone])] == [(0, "")]
 
-    processes = start_two("launch.py", *RUN, "--workdir=two", cwd=folder)
+    processes = start_two("launch.py", *RUN, "--workdir=two", folders=folders)
     metrics = folder / "two" / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") >= 2) and processes[1].poll() is None:
         time.sleep(0.01)
@@ -150,13 +155,15 @@ def test_a_run_of_two_processes_one_of_them_stopped_ends_as_one_with_two_devices
     assert metrics.read_text().count("\n") < 8
 
     (status, out, errors), (other_status, other_out, other_errors) = finish(start_two(
-        "launch.py", *RUN, "--workdir=two", cwd=folder, told=as_slurm
+        "launch.py", *RUN, "--workdir=two", folders=folders, told=as_slurm
     ))  # fmt: skip
     assert (status, other_status, errors, other_errors) == (0, 0, "", "")
     assert "goes on after step" in out
     assert "prior complete: 2 epochs" in out
     assert "given pixels, conditional" in out
-    assert "epoch" not in other_out  # process 0 speaks for all
+    # Process 0 speaks and writes for all.
+    assert "epoch" not in other_out
+    assert [path.name for path in other_folder.iterdir()] == ["digits.npz"]
     epochs = [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()]
     assert epochs == list(range(1, 9))
     assert {path.name for path in (folder / "two").rglob("*.png")} == {
@@ -166,7 +173,7 @@ def test_a_run_of_two_processes_one_of_them_stopped_ends_as_one_with_two_devices
 
 
 def test_the_main_process_acts_and_the_others_learn_what_came_of_it(tmp_path):
-    results = finish(start_two("tests/programs/agreements.py", tmp_path, cwd=tmp_path))
+    results = finish(start_two("tests/programs/agreements.py", tmp_path, folders=[tmp_path] * 2))
     assert [(status, errors) for status, _, errors in results] == [(0, "")] * 2
     told = [json.loads(out.splitlines()[-1]) for _, out, _ in results]
     assert [(each.pop("process"), each.pop("main")) for each in told] == [(0, True), (1, False)]
@@ -196,7 +203,7 @@ def test_the_main_process_acts_and_the_others_learn_what_came_of_it(tmp_path):
     ],
 )
 def test_processes_that_do_not_fit_are_refused(different, message, tmp_path):
-    results = finish(start_two("launch.py", *RUN, cwd=tmp_path, **different))
+    results = finish(start_two("launch.py", *RUN, folders=[tmp_path] * 2, **different))
     assert [(status, errors) for status, _, errors in results] == [(2, f"launch.py: {message}\n")] * 2
     assert list(tmp_path.iterdir()) == []
 

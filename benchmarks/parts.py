@@ -1,0 +1,202 @@
+"""Where the time of a training step goes: each part alone, in turns with the whole step.
+
+    python -m benchmarks.parts                                  # gauss_multi and vq_multi, 28×28×1
+    python -m benchmarks.parts --latents=vq --methods=plain,single_decoder --shapes=64x64x3
+
+A part is a compiled program that does what the step does for it, gradients included, and nothing else; a share is its
+time over that of the whole step, within a round of turns. The parts need not sum to 1: what the step does besides
+(gathering the batch, random keys, metrics) is in none of them, and alone a part cannot share what XLA fuses. Masks are
+timed for every sampling type that the method can have, against the same step.
+"""
+
+import argparse
+import itertools
+import statistics
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks.images import SHAPES, load, thesis_model
+from benchmarks.program_cost import step_bytes, step_flops
+from benchmarks.training import Training, objective_of
+from benchmarks.turns import depending_on, ratio, recurrence, repeated, take_turns
+from mtvae_jax import environment
+from mtvae_jax.conditioning import condition, image_keys
+from mtvae_jax.config import SAMPLINGS, model_name
+from mtvae_jax.losses import mean_squared_error
+from mtvae_jax.methods import METHODS
+from mtvae_jax.models import build_model
+from mtvae_jax.objective import Objective, draw_masks, intensities
+from mtvae_jax.optimizer import make_optimizer
+
+STEP = "whole step"
+
+
+def measure(config, images, *, rounds=5, seconds=0.5):
+    """**Arguments:** `config`: resolved; `images`: uint8 [N, H, W, C].
+
+    **Returns:** {"images_per_second": a list, one a round, "compile_seconds", "memory_bytes", "flops_per_image",
+    "bytes_per_image", "shares": part → {"median", "least", "greatest"} of the step}.
+    """
+    image_shape = images.shape[1:]
+    training = Training(objective_of(config, image_shape), {"images": images})
+    times = take_turns({STEP: training, **programs(config, images)}, rounds=rounds, seconds=seconds)
+    whole = times.pop(STEP)
+    return {
+        "images_per_second": [training.batch_size / time for time in whole],
+        "compile_seconds": training.compile_seconds,
+        "memory_bytes": training.memory_bytes,
+        "flops_per_image": step_flops(config, image_shape),
+        "bytes_per_image": step_bytes(config, image_shape)
+        if jax.default_backend() == "cpu"
+        else training.bytes_per_image,
+        "shares": {name: ratio(time, whole) for name, time in times.items()},
+    }
+
+
+def programs(config, images):
+    """Part → `Program`, on one device."""
+    image_shape, batch = images.shape[1:], config.train.batch_size
+    images = intensities(jnp.asarray(images[:batch]))
+    model = build_model(config, image_shape, axis_name=None)
+    objective = Objective(model, config, image_shape)
+    variables = objective.init(objective.base_key)
+    keys = image_keys(objective.base_key, batch)
+    masks = draw_masks(config, keys, *image_shape[:2])
+    m = condition(images, masks) if objective.method.conditional_decoder else None
+    output = jax.jit(lambda variables: model.apply(variables, images, m, keys))(variables)
+
+    parts = {}
+    for sampling in _samplings(objective.method):
+        parts[f"masks and m, {sampling}"] = repeated(_masks(config, sampling, objective.base_key), images)
+    encoder_keys = jax.random.key_data(keys)
+    parts["encoder and latent"] = repeated(
+        _encoder(model, config), images, (_of(variables, "encoder", "latent"), encoder_keys)
+    )
+    for name, x in (("decoder", None), ("conditional_decoder", m)):
+        if getattr(model, name) is not None:
+            function = _decoder(model, name)
+            parts[name.replace("_", " ")] = repeated(function, (output.latent.z, x), (_of(variables, name), images))
+    reconstructions = [getattr(output, name) for name in objective.decoder_terms]
+    parts["loss"] = repeated(_loss(config.loss.weights), reconstructions, images)
+    optimizer = make_optimizer(config.train, steps_per_epoch=1)
+    params = variables["params"]
+    start = jax.tree.map(jnp.copy, params), optimizer.init(params)
+    parts["optimiser"] = recurrence(_optimizer(optimizer), start, params)
+    return parts
+
+
+# ----------------------------------------------------------------- the functions, as `repeated` and `recurrence` want
+
+
+def _masks(config, sampling, base_key):
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.conditioning.sampling = sampling
+
+    def masks_and_m(number, images, _):
+        keys = image_keys(jax.random.fold_in(base_key, number), len(images))
+        return condition(images, draw_masks(config, keys, *images.shape[1:3]))
+
+    return masks_and_m
+
+
+def _encoder(model, config):
+    def gradient(_, images, fixed):
+        variables, keys = fixed
+
+        def loss(params):
+            latent, updates = model.apply(
+                variables | {"params": params}, images, jax.random.wrap_key_data(keys), train=True,
+                mutable=["batch_stats"], method="encode",
+            )
+            own = jnp.mean(model.latent.objective(latent.terms, config.loss.beta))
+            return own + jnp.sum(latent.z * latent.z), updates
+
+        return jax.grad(loss, has_aux=True)(variables["params"])
+
+    return gradient
+
+
+def _decoder(model, name):
+    def gradient(_, inputs, fixed):
+        (z, m), (variables, images) = inputs, fixed
+
+        def loss(params, z):
+            reconstruction, updates = model.apply(
+                variables | {"params": params}, z, m, train=True, mutable=["batch_stats"],
+                method=lambda model, *inputs, train: getattr(model, name)(*inputs, train=train),
+            )
+            return jnp.sum(reconstruction * images), updates
+
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(variables["params"], z)
+
+    return gradient
+
+
+def _loss(weights):
+    def gradient(_, reconstructions, images):
+        def loss(reconstructions):
+            errors = [mean_squared_error(images, reconstruction) for reconstruction in reconstructions]
+            return jnp.mean(sum(weight * error for weight, error in zip(weights, errors, strict=True)))
+
+        return jax.value_and_grad(loss)(reconstructions)
+
+    return gradient
+
+
+def _optimizer(optimizer):
+    def update(_, results, gradients):
+        params, state = results
+        updates, state = optimizer.update(depending_on(params, gradients), state, params)
+        return optax.apply_updates(params, updates), state
+
+    return update
+
+
+def _of(variables, *parts):
+    """The variables of some parts of a model."""
+    return {kind: {part: tree[part] for part in parts if part in tree} for kind, tree in variables.items()}
+
+
+def _samplings(method):
+    if not method.conditional_decoder:
+        return ()
+    return tuple(sampling for sampling in SAMPLINGS if sampling != "exact" or method.counts == "constant")
+
+
+# ------------------------------------------------------------------------------------------------------------ the table
+
+HEADER = "| model | images | part | share of the step, % |\n|---|---|---|---|"
+
+
+def rows(model, shape, result):
+    """The lines of a Markdown table for `measure`'s figures: median (least – greatest)."""
+    size = "×".join(map(str, shape))
+    for part, share in result["shares"].items():
+        median, least, greatest = (100 * share[name] for name in ("median", "least", "greatest"))
+        yield f"| {model} | {size} | {part} | {median:.2g} ({least:.2g} – {greatest:.2g}) |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--latents", default="gaussian,vq")
+    parser.add_argument("--methods", default="multi_decoder", help=f"of {', '.join(METHODS)}")
+    parser.add_argument("--shapes", default="28x28x1", help=f"of {', '.join('x'.join(map(str, s)) for s in SHAPES)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of one turn")
+    flags = parser.parse_args()
+    environment.configure()
+    print(HEADER)
+    shapes = [tuple(map(int, shape.split("x"))) for shape in flags.shapes.split(",")]
+    for shape, latent, method in itertools.product(shapes, flags.latents.split(","), flags.methods.split(",")):
+        images, _ = load(shape)
+        config = thesis_model(latent, method, shape)
+        result = measure(config, images, rounds=flags.rounds, seconds=flags.seconds)
+        print(*rows(model_name(config), shape, result), sep="\n")
+        print(f"\n{statistics.median(result['images_per_second']):,.0f} images/s\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

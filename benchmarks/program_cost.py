@@ -1,0 +1,108 @@
+"""What a step of training costs before any machine comes in: its arithmetic and its memory traffic, by XLA's count.
+
+    python -m benchmarks.program_cost
+
+Counted is the program as it is for GPUs, with convolutions as XLA's own operations: of the products of patches that
+CPUs run, XLA would count the loops over slices once, and the zeros of the padding as work. So the figures are those
+of the model, whatever computes it. FLOPs are the same on every device; bytes are those of the program compiled for
+this one: every operand of a fused kernel read once, every result written once, caches left out of account.
+"""
+
+import contextlib
+import itertools
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks.images import SHAPES, thesis_model
+from benchmarks.training import objective_of
+from mtvae_jax import convolution, environment
+from mtvae_jax.conditioning import image_keys
+from mtvae_jax.config import LATENTS, model_name
+from mtvae_jax.methods import METHODS
+from mtvae_jax.models import build_model
+from mtvae_jax.objective import Objective
+from mtvae_jax.optimizer import make_optimizer
+from mtvae_jax.step import init_state, make_train_steps
+
+
+def step_cost(config, image_shape):
+    """**Arguments:** `config`: resolved.
+
+    **Returns:** {"flops_per_image", "bytes_per_image"} of a step of training. Takes the seconds of compiling it.
+    """
+    return {
+        "flops_per_image": step_flops(config, image_shape),
+        "bytes_per_image": step_bytes(config, image_shape),
+    }
+
+
+def step_flops(config, image_shape):
+    """FLOPs an image: the gradient of the loss and the optimiser's step, as `step.make_train_steps` has them."""
+    batch = config.train.batch_size
+    # XLA counts before it compiles on CPUs only, whatever the default device is.
+    with jax.default_device(jax.local_devices(backend="cpu")[0]), convolutions_of_xla():
+        objective = Objective(build_model(config, image_shape, axis_name=None), config, image_shape)
+        optimizer = make_optimizer(config.train, steps_per_epoch=1)
+
+        def step(params, batch_stats, optimizer_state, images, key):
+            keys = [image_keys(key, batch) for key in jax.random.split(jax.random.wrap_key_data(key))]
+            gradient = jax.grad(objective.training_loss, has_aux=True)
+            gradients, (batch_stats, terms) = gradient(params, batch_stats, {"images": images}, *keys)
+            updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
+            new = objective.after_update(params, optax.apply_updates(params, updates), batch_stats)
+            return new, optimizer_state, terms
+
+        state = jax.eval_shape(lambda: init_state(objective, optimizer))
+        images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.uint8)
+        lowered = jax.jit(step).lower(state.params, state.batch_stats, state.optimizer_state, images, state.key)
+        return lowered.cost_analysis()["flops"] / batch
+
+
+def step_bytes(config, image_shape):
+    """Bytes an image, read and written, of the program compiled for this device."""
+    with convolutions_of_xla():
+        train_steps, arguments = steps_and_arguments(config, image_shape)
+        cost = train_steps.lower(*arguments).compile().cost_analysis()
+    return cost["bytes accessed"] / config.train.batch_size
+
+
+def steps_and_arguments(config, image_shape):
+    """What `make_train_steps` returns, and the shapes of its arguments. XLA counts the loop over steps as one step."""
+    objective = objective_of(config, image_shape)
+    optimizer = make_optimizer(config.train, steps_per_epoch=1)
+    num_images, devices = config.train.batch_size, jax.device_count()
+    state = jax.eval_shape(lambda: init_state(objective, optimizer))
+    data = {"images": jax.ShapeDtypeStruct((num_images, *image_shape), jnp.uint8)}
+    arguments = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((devices, *leaf.shape), leaf.dtype),
+        (state, data, jax.ShapeDtypeStruct((), jnp.int32)),
+    )
+    return make_train_steps(objective, optimizer, num_images), arguments
+
+
+@contextlib.contextmanager
+def convolutions_of_xla():
+    """Within it, whatever is traced has `lax` convolutions, on CPUs too."""
+    with mock.patch.object(convolution, "_choose", return_value="lax"):
+        yield
+
+
+HEADER = "| model | images | MFLOP an image | KB an image | FLOP a byte |\n|---|---|---|---|---|"
+
+
+def rows(model, shape, cost):
+    """The line of a Markdown table for `step_cost`'s figures."""
+    flops, traffic = cost["flops_per_image"], cost["bytes_per_image"]
+    size = "×".join(map(str, shape))
+    yield f"| {model} | {size} | {flops / 1e6:,.1f} | {traffic / 1e3:,.0f} | {flops / traffic:.1f} |"
+
+
+if __name__ == "__main__":
+    environment.configure()
+    print(HEADER)
+    for shape, latent, method in itertools.product(SHAPES, LATENTS, METHODS):
+        config = thesis_model(latent, method, shape)
+        print(*rows(model_name(config), shape, step_cost(config, shape)), sep="\n", flush=True)

@@ -36,8 +36,9 @@ def run(units, record, deadline, *, clock=time.monotonic, say=print):
     its section tell; of those that remain, shorter ones still have their turn.
 
     **Arguments:** `units`: of `sections.Unit`; `deadline`: on the `clock`.
+    **Returns:** whether a unit was cut off.
     """
-    longest = {}
+    longest, cut_off = {}, False
     for unit in units:
         began = clock()
         if began + longest.get(unit.section, 0.0) > deadline:
@@ -48,7 +49,7 @@ def run(units, record, deadline, *, clock=time.monotonic, say=print):
             tables = [table._replace(lines=list(table.lines)) for table in tables]
         except TimeIsOver:
             record.leave_out(unit.section, unit.name, "begun, but no time left")
-            deadline = began  # for all that follow
+            deadline, cut_off = began, True  # for all that follow
         except Unavailable as error:
             record.leave_out(unit.section, unit.name, str(error))
             say(f"\n{unit.section}, {unit.name}: left out, {error}")
@@ -61,7 +62,9 @@ def run(units, record, deadline, *, clock=time.monotonic, say=print):
             say(f"\n{unit.section}, {unit.name} ({clock() - began:.0f} s)")
             for table in tables:
                 say(table.header, *table.lines, sep="\n", flush=True)
-        jax.clear_caches()
+        if not cut_off:
+            jax.clear_caches()
+    return cut_off
 
 
 @contextlib.contextmanager
@@ -105,10 +108,14 @@ def main():
     deadline = began + 60 * flags.minutes
     try:
         with interrupted_after(deadline - time.monotonic()):
-            run(units, record, deadline)
+            cut_off = run(units, record, deadline)
     except TimeIsOver:  # between two measurements
         record.save()
-    print(f"\n{record.path.with_suffix('.md')}: {sum(map(len, record.results.values()))} of {len(units)} measurements")
+        cut_off = True
+    done = sum(map(len, record.results.values()))
+    print(f"\n{record.path.with_suffix('.md')}: {done} of {len(units)} measurements", flush=True)
+    if cut_off:
+        os._exit(0)  # the device is still at work, which the end of the interpreter would trip over
 
 
 if __name__ == "__main__":

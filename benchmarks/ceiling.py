@@ -5,6 +5,7 @@
 The floor under the time of a program is its FLOPs over the one, or its bytes over the other, whichever is longer.
 """
 
+import functools
 import statistics
 
 import jax
@@ -26,22 +27,30 @@ _TRIAD_BYTES = {"cpu": 64 * 2**20, "gpu": 2**30}  # of one array, beyond all cac
 
 def measure(*, rounds=5, seconds=0.5):
     """**Returns:** {"matmul": precision → FLOP/s, the best of several sizes; "bytes_per_second": of a ← s · a + b}."""
-    platform = jax.default_backend()
-    sides, triad_bytes = (table.get(platform, table["gpu"]) for table in (_SIDES, _TRIAD_BYTES))
-    products = {
-        (precision, side): _product(side, *_PRECISIONS[precision])
-        for precision in (["float32"] if platform == "cpu" else _PRECISIONS)
-        for side in sides
-    }
-    size = triad_bytes // 4
-    triad = recurrence(lambda _, a, b: 0.5 * a + b, jnp.ones(size), jnp.ones(size))
-    times = take_turns({**products, "triad": triad}, rounds=rounds, seconds=seconds)
-    medians = {name: statistics.median(time) for name, time in times.items()}
-    matmul = {}
-    for precision, side in products:
-        flops = 2 * side**3 / medians[precision, side]
-        matmul[precision] = max(matmul.get(precision, 0.0), flops)
-    return {"matmul": matmul, "bytes_per_second": 3 * 4 * size / medians["triad"]}
+    precisions = ["float32"] if jax.default_backend() == "cpu" else _PRECISIONS
+    products = {(precision, side): product(precision, side) for precision in precisions for side in _here(_SIDES)}
+    programs = {key: program for key, (program, _) in products.items()}
+    programs["triad"], traffic = triad()
+    times = take_turns(programs, rounds=rounds, seconds=seconds)
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    matmul = dict.fromkeys(precisions, 0.0)
+    for key, (_, flops) in products.items():
+        matmul[key[0]] = max(matmul[key[0]], flops / medians[key])
+    return {"matmul": matmul, "bytes_per_second": traffic / medians["triad"]}
+
+
+def product(precision, side=None):
+    """A product of square matrices of the largest size, or of `side`. **Returns:** its `Program`, and its FLOPs."""
+    side, (dtype, how) = side or max(_here(_SIDES)), _PRECISIONS[precision]
+    a = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    b = _orthogonal(side).astype(dtype)  # whose powers neither grow nor vanish
+    return recurrence(lambda _, a, b: jnp.matmul(a, b, precision=how), a, b), 2 * side**3
+
+
+def triad():
+    """a ← s · a + b, beyond all caches. **Returns:** its `Program`, and the bytes that it reads and writes."""
+    size = _here(_TRIAD_BYTES) // 4
+    return recurrence(lambda _, a, b: 0.5 * a + b, jnp.ones(size), jnp.ones(size)), 3 * 4 * size
 
 
 def training_precision(precision):
@@ -59,10 +68,13 @@ def rows(ceilings):
     yield f"| memory traffic, read and written | {ceilings['bytes_per_second'] / 1e9:,.1f} GB/s |"
 
 
-def _product(side, dtype, precision):
-    a = jax.random.normal(jax.random.key(0), (side, side), dtype)
-    b = jax.random.orthogonal(jax.random.key(1), side).astype(dtype)  # whose powers neither grow nor vanish
-    return recurrence(lambda _, a, b: jnp.matmul(a, b, precision=precision), a, b)
+@functools.cache
+def _orthogonal(side):
+    return jax.random.orthogonal(jax.random.key(1), side)
+
+
+def _here(table):
+    return table["cpu" if jax.default_backend() == "cpu" else "gpu"]
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from benchmarks import ceiling
 from benchmarks.images import SHAPES, load, thesis_model
 from benchmarks.program_cost import step_bytes, step_flops
 from benchmarks.training import Training, objective_of
@@ -30,18 +31,22 @@ from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective, draw_masks, intensities
 from mtvae_jax.optimizer import make_optimizer
 
-STEP = "whole step"
+STEP, MATMUL, TRIAD = "whole step", "product of matrices", "triad"
 
 
 def measure(config, images, *, rounds=5, seconds=0.5):
     """**Arguments:** `config`: resolved; `images`: uint8 [N, H, W, C].
 
     **Returns:** {"images_per_second": a list, one a round, "compile_seconds", "memory_bytes", "flops_per_image",
-    "bytes_per_image", "shares": part → {"median", "least", "greatest"} of the step}.
+    "bytes_per_image", "ceilings": of the machine, in the same rounds: "flops_per_second" and "bytes_per_second"; and
+    "shares": part → {"median", "least", "greatest"} of the step}.
     """
     image_shape = images.shape[1:]
     training = Training(objective_of(config, image_shape), {"images": images})
-    times = take_turns({STEP: training, **programs(config, images)}, rounds=rounds, seconds=seconds)
+    matmul, flops = ceiling.product(ceiling.training_precision(config.train.precision))
+    triad, traffic = ceiling.triad()
+    competitors = {STEP: training, MATMUL: matmul, TRIAD: triad, **programs(config, images)}
+    times = take_turns(competitors, rounds=rounds, seconds=seconds)
     whole = times.pop(STEP)
     return {
         "images_per_second": [training.batch_size / time for time in whole],
@@ -51,6 +56,10 @@ def measure(config, images, *, rounds=5, seconds=0.5):
         "bytes_per_image": step_bytes(config, image_shape)
         if jax.default_backend() == "cpu"
         else training.bytes_per_image,
+        "ceilings": {
+            "flops_per_second": [flops / time for time in times.pop(MATMUL)],
+            "bytes_per_second": [traffic / time for time in times.pop(TRIAD)],
+        },
         "shares": {name: ratio(time, whole) for name, time in times.items()},
     }
 

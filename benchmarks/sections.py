@@ -69,7 +69,6 @@ class Sections:
 
     def __init__(self, pictures, peers, quick):
         self._pictures, self._peers, self._quick = pictures, peers, quick
-        self._ceilings = None
         self._on_cpu = jax.default_backend() == "cpu"
 
     def units(self, sections):
@@ -78,8 +77,8 @@ class Sections:
         return [Unit("ceilings", "device", -1, self._measure_ceilings), *sorted(units, key=lambda unit: unit.rank)]
 
     def _measure_ceilings(self):
-        self._ceilings = ceiling.measure(**self._turns(5, 0.5))
-        return self._ceilings, [Table("The device's ceilings", ceiling.HEADER, ceiling.rows(self._ceilings))]
+        figures = ceiling.measure(**self._turns(5, 0.5))
+        return figures, [Table("The device's ceilings", ceiling.HEADER, ceiling.rows(figures))]
 
     def _training_units(self):
         return [Unit("training", m.full_name, m.rank, lambda m=m: self._training(m)) for m in self._models()]
@@ -100,7 +99,7 @@ class Sections:
 
     def _parts(self, model):
         figures = parts.measure(model.config, self._pictures[model.shape], **self._turns(3, 0.3))
-        figures["floor"] = floor.against(figures, self._ceilings, model.precision)
+        figures["reached"] = floor.reached(figures)
         return figures, [
             Table("Training against the ceilings", floor.HEADER, floor.rows(model.name, model.shape, figures)),
             Table("Parts of a training step", parts.HEADER, parts.rows(model.name, model.shape, figures)),

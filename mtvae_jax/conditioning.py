@@ -48,10 +48,14 @@ def exact_grid_mask(height, width, stride):
     """
 
     def on_grid(size):
-        offset = (size - 1) % stride // 2
-        return jnp.arange(size) % stride == offset
+        return jnp.arange(size) % stride == grid_offset(size, stride)
 
     return (on_grid(height)[:, None] & on_grid(width)[None, :])[..., None]
+
+
+def grid_offset(size, stride):
+    """The first of every `stride`-th pixel of `size` that lie centred: as many are left over before as after."""
+    return (size - 1) % stride // 2
 
 
 def uniform_mask(key, counts, height, width):

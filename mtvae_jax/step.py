@@ -90,7 +90,8 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
 
         gradient = jax.grad(objective.training_loss, has_aux=True)
         gradients, (batch_stats, terms) = gradient(state.params, state.batch_stats, share, latent_keys, mask_keys)
-        gradients, terms = lax.pmean((gradients, terms), BATCH_AXIS)
+        if jax.device_count() > 1:  # over one device the mean is a copy of every gradient
+            gradients, terms = lax.pmean((gradients, terms), BATCH_AXIS)
 
         updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, updates)

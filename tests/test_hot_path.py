@@ -161,19 +161,20 @@ def test_a_step_sorts_nothing_and_calls_nobody(case):
 # wants a new figure here: `python -m benchmarks.program_cost`.
 MFLOPS = {
     "gauss_plain": 31.2,
-    "gauss_semi": 37.8,
-    "gauss_multi": 53.6,
+    "gauss_semi": 31.8,
+    "gauss_multi": 47.5,
     "gauss_single": 37.9,
     "vq_plain": 66.8,
-    "vq_semi": 92.0,
-    "vq_multi": 122.7,
+    "vq_semi": 82.7,
+    "vq_multi": 113.5,
     "vq_single": 92.0,
     "vq_cifar10_published": 172.1,
 }
 
 
 def test_every_config_has_its_arithmetic_recorded():
-    assert {path.stem for path in (ROOT / "configs").glob("*.py")} == set(MFLOPS)
+    studies = {"thesis"}
+    assert {path.stem for path in (ROOT / "configs").glob("*.py")} - studies == set(MFLOPS)
 
 
 @pytest.mark.parametrize("name", MFLOPS)

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from small_runs import small_config
 
+from mtvae_jax.conditioning import condition, exact_grid_mask
 from mtvae_jax.config import resolve
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, count_parameters, init_variables
 from mtvae_jax.models.layers import stride_two_sizes
+from mtvae_jax.models.merge import DenseMerge
 
 
 @pytest.mark.parametrize(
@@ -108,3 +110,31 @@ def test_noise_of_z_has_the_posterior_variance(digits):
     np.testing.assert_allclose(latent.z[0], mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(draws.mean(0), mean, atol=0.1)
     np.testing.assert_allclose(draws.std(0), np.exp(0.5 * log_variance), rtol=0.08)
+
+
+@pytest.mark.parametrize("stride", [1, 3, 4])
+@pytest.mark.parametrize("shape", [(12, 12, 1), (13, 10, 3)])
+def test_the_product_over_the_grid_alone_is_the_one_over_all_pixels(shape, stride):
+    """Output and every gradient, where m is zero off the grid; in evaluation it need not be, and all pixels count."""
+    images = jax.random.uniform(jax.random.key(0), (4, *shape))
+    m = condition(images, jnp.broadcast_to(exact_grid_mask(*shape[:2], stride), (4, *shape[:2], 1)))
+    z = jax.random.normal(jax.random.key(1), (4, 5))
+    every, on_grid = DenseMerge((2, 2, 6)), DenseMerge((2, 2, 6), grid_stride=stride)
+    variables = every.init(jax.random.key(2), z, m)
+    assert jax.tree.map(jnp.shape, on_grid.init(jax.random.key(2), z, m, train=True)) == jax.tree.map(
+        jnp.shape, variables
+    )
+
+    def loss(variables, merge):
+        x = merge.apply(variables, z, m, train=True)
+        return jnp.sum(jnp.sin(x)), x
+
+    (_, x), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)(variables, every)
+    (_, x_grid), gradient_grid = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)(variables, on_grid)
+    np.testing.assert_allclose(x_grid, x, rtol=1e-5, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), gradient_grid, gradient)
+
+    everything = condition(images, jnp.ones((4, *shape[:2], 1), bool))
+    np.testing.assert_allclose(
+        on_grid.apply(variables, z, everything), every.apply(variables, z, everything), rtol=1e-5, atol=1e-5
+    )

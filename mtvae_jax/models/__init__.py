@@ -22,6 +22,7 @@ def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
     """
     settings, method = config.model, METHODS[config.model.method]
     hidden_dims = tuple(settings.hidden_dims)
+    grid_stride = config.conditioning.grid_stride if config.conditioning.sampling == "exact" else None
     common = {
         "dtype": jnp.dtype(config.train.precision),
         "axis_name": axis_name,
@@ -32,7 +33,14 @@ def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
     }
 
     def decoder():
-        return Decoder(tuple(image_shape), hidden_dims, merge=settings.merge, output=settings.output, **common)
+        return Decoder(
+            tuple(image_shape),
+            hidden_dims,
+            merge=settings.merge,
+            grid_stride=grid_stride,
+            output=settings.output,
+            **common,
+        )
 
     return MultitaskVAE(
         encoder=Encoder(hidden_dims, **common),

@@ -22,7 +22,7 @@ class Decoder(nn.Module):
 
     **Arguments:** `image_shape`: (H, W, C); `hidden_dims`: channels of the encoder's layers, walked backwards;
     `residual_layers`, `residual_dim`, `kernel_size`, `normalise`: as in the encoder; `merge`: "dense" or "spatial";
-    `output`: "sigmoid", or "linear", whose x̂ may leave [0, 1].
+    `grid_stride`: see `DenseMerge`; `output`: "sigmoid", or "linear", whose x̂ may leave [0, 1].
     """
 
     image_shape: tuple[int, int, int]
@@ -32,6 +32,7 @@ class Decoder(nn.Module):
     kernel_size: int = 3
     normalise: bool = True
     merge: str = "dense"
+    grid_stride: int | None = None
     output: str = "sigmoid"
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = BATCH_AXIS
@@ -72,6 +73,6 @@ class Decoder(nn.Module):
             return z
         shape = (*smallest, z.shape[-1] if z.ndim == 4 else self.hidden_dims[-1])
         if m is None or self.merge == "dense":
-            return DenseMerge(shape, self.dtype, name="merge")(z, m)
+            return DenseMerge(shape, self.dtype, self.grid_stride, name="merge")(z, m, train=train)
         merge = SpatialMerge(shape, self.hidden_dims, self.normalise, self.dtype, self.axis_name, name="merge")
         return merge(z, m, train=train)

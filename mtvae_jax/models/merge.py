@@ -1,10 +1,12 @@
 """Where z meets the revealed pixels m: the first layer of a conditional decoder (thesis 3.1, figures 3.2 to 3.5)."""
 
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
 
+from mtvae_jax.conditioning import grid_offset
 from mtvae_jax.models.encoder import Encoder
 from mtvae_jax.models.layers import BATCH_AXIS, Conv
 
@@ -14,26 +16,50 @@ class DenseMerge(nn.Module):
 
     Also the way from a flat z alone to a feature map, without m.
 
-    **Arguments:** `shape`: (h, w, F) of the feature map.
+    **Arguments:** `shape`: (h, w, F) of the feature map; `grid_stride`: of the fixed grid of pixels that training
+    reveals, None where it reveals others.
     """
 
     shape: tuple[int, int, int]
     dtype: jnp.dtype = jnp.float32
+    grid_stride: int | None = None
 
     @nn.compact
     def __call__(self, z, m=None, *, train=False):
         """z [B, …] and perhaps m [B, H, W, C+1] → [B, h, w, F]."""
-        inputs = {"z": z} if m is None else {"z": z, "m": m}
-        inputs = {name: v.reshape(v.shape[0], -1).astype(self.dtype) for name, v in inputs.items()}
-        total = sum(v.shape[1] for v in inputs.values())
+        z = z.reshape(z.shape[0], -1)
+        features, inputs_m = math.prod(self.shape), 0 if m is None else math.prod(m.shape[1:])
+
+        def init(inputs):
+            scale = inputs / (z.shape[1] + inputs_m)
+            return nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
+
         # One layer, but a product for z and one for m: nobody asks for the gradient with respect to m, so it is not
         # computed, as it would be within a product for both.
-        x = 0.0
-        for name, v in inputs.items():
-            init = nn.initializers.variance_scaling(v.shape[1] / total, "fan_in", "truncated_normal")
-            features, use_bias = math.prod(self.shape), name == "z"
-            x = x + nn.Dense(features, use_bias=use_bias, dtype=self.dtype, kernel_init=init, name=name)(v)
+        x = nn.Dense(features, dtype=self.dtype, kernel_init=init(z.shape[1]), name="z")(z)
+        if m is not None:
+            grid_stride = self.grid_stride if train else None  # any pixels may be revealed to a trained model
+            x = x + _PixelDense(features, init(inputs_m), self.dtype, name="m")(m, grid_stride)
         return x.reshape(-1, *self.shape)
+
+
+class _PixelDense(nn.Module):
+    """m [B, H, W, C+1] → [B, F], a weight for each of its values, without a bias."""
+
+    features: int
+    kernel_init: Callable
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, m, grid_stride):
+        kernel = self.param("kernel", self.kernel_init, (math.prod(m.shape[1:]), self.features))
+        if grid_stride is not None:
+            # Off the grid m is zero: its products, and the gradients of their weights, need not be computed.
+            on_grid = [slice(grid_offset(size, grid_stride), None, grid_stride) for size in m.shape[1:3]]
+            kernel = kernel.reshape(*m.shape[1:], self.features)[*on_grid]
+            m = m[:, *on_grid]
+        m, kernel = m.reshape(m.shape[0], -1), kernel.reshape(-1, self.features)
+        return m.astype(self.dtype) @ kernel.astype(self.dtype)
 
 
 class SpatialMerge(nn.Module):

@@ -28,7 +28,7 @@ def trainer(directory):
     state = init_state(objective, optimizer)
     parameters = count_parameters(state.params)["total"]
     train_steps = make_train_steps(objective, optimizer, len(images))
-    state, data = replicate(state), replicate({"images": images})
+    state, knobs, data = replicate(state), replicate(objective.knobs), replicate({"images": images})
     done = 0
 
     def train(num_steps):
@@ -36,7 +36,7 @@ def trainer(directory):
         while num_steps:
             call = min(num_steps, steps_per_epoch - done % steps_per_epoch)  # never across an epoch's end
             devices = data["images"].shape[0]
-            state = train_steps(state, data, shard(np.full((devices,), call, np.int32)))
+            state = train_steps(state, knobs, data, shard(np.full((devices,), call, np.int32)))
             first_replica(state.metrics)
             done, num_steps = done + call, num_steps - call
 

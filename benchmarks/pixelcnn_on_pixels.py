@@ -41,18 +41,23 @@ class PixelObjective:
         self.image_shape = tuple(image_shape)
         self.base_key = jax.random.key(0)
         self.term_shapes = {"loss": (), "nats": ()}
+        self.knobs = ()
+        self.balancing = None
 
     def init(self, key):
         height, width, channels = self.image_shape
         init = jax.jit(lambda key: self.network.init(key, jnp.zeros((1, height, width * channels), jnp.int32)))
         return {"batch_stats": {}} | init(key)
 
-    def training_loss(self, params, batch_stats, batch, dropout_keys, pixel_keys):
+    def training_knobs(self, knobs, epoch, balance=None):
+        return knobs
+
+    def training_loss(self, params, batch_stats, batch, dropout_keys, pixel_keys, knobs=None):
         nats = self._nats({"params": params}, batch, pixel_keys, dropout_keys)
         loss = jnp.mean(nats) / math.prod(self.image_shape)
         return loss, ({}, {"loss": loss, "nats": jnp.mean(nats)})
 
-    def evaluation_terms(self, variables, batch, _, pixel_keys):
+    def evaluation_terms(self, variables, batch, _, pixel_keys, knobs=None):
         return {"nats": self._nats({"params": variables["params"]}, batch, pixel_keys, None)}
 
     def after_update(self, before, params, batch_stats):

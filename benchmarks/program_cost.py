@@ -78,7 +78,7 @@ def steps_and_arguments(config, image_shape):
     data = {"images": jax.ShapeDtypeStruct((num_images, *image_shape), jnp.uint8)}
     arguments = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((devices, *leaf.shape), leaf.dtype),
-        (state, data, jax.ShapeDtypeStruct((), jnp.int32)),
+        (state, objective.knobs, data, jax.ShapeDtypeStruct((), jnp.int32)),
     )
     return make_train_steps(objective, optimizer, num_images), arguments
 

@@ -41,19 +41,20 @@ class Program:
 
     def __init__(self, config, images, num_replicates):
         image_shape, batch_size = images.shape[1:], config.train.batch_size
-        states = []
+        states, knobs = [], []
         for seed in range(num_replicates):
             one = config.copy_and_resolve_references()
             one.seed = seed
             objective = Objective(build_model(one, image_shape), one, image_shape)
             optimizer = make_optimizer(one.train, len(images) // batch_size)
             states.append(jax.device_get(init_state(objective, optimizer)))
-        state = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+            knobs.append(objective.knobs)
+        state, knobs = (jax.tree.map(lambda *leaves: np.stack(leaves), *trees) for trees in (states, knobs))
         self.images_per_step = num_replicates * batch_size
-        self._state, self._data = replicate(state), replicate({"images": images})
+        self._state, self._knobs, self._data = replicate(state), replicate(knobs), replicate({"images": images})
         start = time.perf_counter()
         steps = make_train_steps(objective, optimizer, len(images), replicates=True)
-        self._steps = steps.lower(self._state, self._data, _count(1)).compile()
+        self._steps = steps.lower(self._state, self._knobs, self._data, _count(1)).compile()
         self.compile_seconds = time.perf_counter() - start
 
     def images_per_second(self, seconds):
@@ -61,7 +62,7 @@ class Program:
         start, steps, call = time.perf_counter(), 0, 1
         while (elapsed := time.perf_counter() - start) < seconds:
             call = max(1, min(2 * call, 20, round(seconds / 4 * steps / elapsed))) if steps else 1
-            self._state = jax.block_until_ready(self._steps(self._state, self._data, _count(call)))
+            self._state = jax.block_until_ready(self._steps(self._state, self._knobs, self._data, _count(call)))
             steps += call
         return steps * self.images_per_step / elapsed
 

@@ -33,10 +33,11 @@ class Training(Program):
         self._steps_per_epoch = num_images // self.batch_size
         optimizer = make_optimizer(objective.settings, self._steps_per_epoch)
         self.state, self._data = replicate(init_state(objective, optimizer)), replicate(data)
+        self._knobs = replicate(objective.knobs)
         self._done = 0
         start = time.perf_counter()
         train_steps = make_train_steps(objective, optimizer, num_images)
-        self._steps = train_steps.lower(self.state, self._data, _count(1)).compile()
+        self._steps = train_steps.lower(self.state, self._knobs, self._data, _count(1)).compile()
         super().__init__(self._train, time.perf_counter() - start)
         cost = self._steps.cost_analysis() or {}  # not every device counts
         self.bytes_per_image = cost.get("bytes accessed", math.nan) / self.batch_size
@@ -46,7 +47,7 @@ class Training(Program):
     def _train(self, num_steps):
         while num_steps:
             call = min(num_steps, self._steps_per_epoch - self._done % self._steps_per_epoch)
-            self.state = self._steps(self.state, self._data, _count(call))
+            self.state = self._steps(self.state, self._knobs, self._data, _count(call))
             first_replica(self.state.metrics)
             self._done, num_steps = self._done + call, num_steps - call
 

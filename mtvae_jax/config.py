@@ -8,6 +8,7 @@ import math
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from mtvae_jax.balancing import SLOPES, VARIANTS
 from mtvae_jax.conditioning import exact_grid_mask
 from mtvae_jax.data.splits import check_arguments
 from mtvae_jax.errors import UserError
@@ -20,6 +21,10 @@ SAMPLINGS = ("exact", "uniform", "gaussian")
 # Where the data lies and how often a picture is drawn do not change what is learned; the second stage is a run of its
 # own in the same folder, and judging it changes neither.
 NOT_PART_OF_THE_RUN = ("data.dir", "data.substitute", "train.figures_every", "prior.", "generation.")
+
+# Fields that came after the first runs, with the value under which a run is what it was without them: its name stays.
+_CAME_LATER = {"loss.balancing": "fixed", "loss.kl_warmup_epochs": 0.0}
+_ONLY_WITH_BALANCING = "loss.softadapt_"
 
 
 def thesis_config(dataset="mnist", *, latent, method):
@@ -74,6 +79,13 @@ def thesis_config(dataset="mnist", *, latent, method):
                 "beta": placeholder(float),  # of KL; None: from the variance. Of the commitment term; None: 0.25
                 "variance": placeholder(float),  # gaussian: σ² = β·D/2; None: from beta, or DEFAULT_VARIANCE
                 "weights": (1.0,) * METHODS[method].num_decoders,  # W1, W2: one a decoder
+                "kl_warmup_epochs": 0.0,  # gaussian: β rises linearly from 0, in training; val/loss has all of it
+                "balancing": "fixed",  # or softadapt: adaptive weights multiply weights and β, in training
+                "softadapt_variant": "original",
+                "softadapt_slope": "least_squares",
+                "softadapt_beta": 0.1,  # above 0: what falls slowly counts more
+                "softadapt_window": 5,  # entries whose slope it is
+                "softadapt_every": 50,  # steps whose mean is an entry
             },
             "train": {
                 "epochs": 100,
@@ -85,7 +97,7 @@ def thesis_config(dataset="mnist", *, latent, method):
                 "clip_norm": placeholder(float),
                 "ema_decay": placeholder(float),
                 "precision": "float32",
-                "figures_every": 10,  # epochs
+                "figures_every": 10,  # epochs; 0: no figures
             },
             "prior": {  # the second stage: p(z) of the codes, and p(z|m)
                 "epochs": placeholder(int),  # None: as many as the first stage; 0: no second stage
@@ -149,9 +161,15 @@ def unknown_field(name, config):
     return UserError(f"config.{name}: there is no such field; {hint}")
 
 
-def allowed_values(name):
-    """What a field may be, as text for a message."""
-    return _RULES[name][1] if name in _RULES else "set field by field"
+_TYPES = {int: "an integer", float: "a number", str: "text", bool: "True or False", ConfigDict: "set field by field"}
+
+
+def allowed_values(name, config):
+    """What a field of `config` may be, as text for a message."""
+    *sections, field = name.split(".")
+    for section in sections:
+        config = config[section]
+    return _RULES[name][1] if name in _RULES else _TYPES.get(config.get_type(field), "of another type")
 
 
 def check(config):
@@ -247,8 +265,16 @@ def run_hash(config):
 
 
 def identity(values):
-    """What makes a run this run, as {"train.epochs": 100, …}: all of `to_dict`'s fields but `NOT_PART_OF_THE_RUN`."""
-    return {name: value for name, value in _flat(values).items() if not name.startswith(NOT_PART_OF_THE_RUN)}
+    """What makes a run this run, as {"train.epochs": 100, …}: `to_dict`'s fields, without those that change nothing."""
+    flat = _flat(values)
+    without = NOT_PART_OF_THE_RUN
+    if flat.get("loss.balancing", "fixed") == "fixed":
+        without += (_ONLY_WITH_BALANCING,)
+    return {
+        name: value
+        for name, value in flat.items()
+        if not name.startswith(without) and (name not in _CAME_LATER or value != _CAME_LATER[name])
+    }
 
 
 def run_name(config, dataset_name):
@@ -346,9 +372,16 @@ _RULES = {
     "loss.beta": _optional(_NOT_NEGATIVE),
     "loss.variance": _optional(_NOT_NEGATIVE),
     "loss.weights": _tuple_of(_NOT_NEGATIVE, "a tuple of numbers of at least 0, like 1.0,0.5"),
+    "loss.kl_warmup_epochs": _NOT_NEGATIVE,
+    "loss.balancing": _one_of(("fixed", "softadapt")),
+    "loss.softadapt_variant": _one_of(VARIANTS),
+    "loss.softadapt_slope": _one_of(SLOPES),
+    "loss.softadapt_beta": _number("a number", lambda v: True),
+    "loss.softadapt_window": _integer(2),
+    "loss.softadapt_every": _integer(1),
     **_training("train"),
     "train.epochs": _integer(1),
-    "train.figures_every": _integer(1),
+    "train.figures_every": _integer(0),
     **_training("prior"),
     "prior.epochs": _optional(_integer(0)),
     "prior.hidden_dim": _integer(1),
@@ -402,6 +435,15 @@ def _check_together(config):
         raise UserError(
             f"config.loss.variance = {loss.variance}: says what the weight of a KL stands for, and vq has none; "
             "set config.loss.beta, the weight of the commitment term"
+        )
+    if model.latent == "vq" and loss.kl_warmup_epochs > 0:
+        raise UserError(
+            f"config.loss.kl_warmup_epochs = {loss.kl_warmup_epochs}: is for the KL of gaussian; must be 0 for vq"
+        )
+    if loss.kl_warmup_epochs > train.epochs:
+        raise UserError(
+            f"config.loss.kl_warmup_epochs = {loss.kl_warmup_epochs}: must be at most config.train.epochs = "
+            f"{train.epochs}"
         )
     for section, settings in (("train", train), ("prior", config.prior)):
         if settings.warmup_epochs >= (settings.epochs or math.inf):

@@ -6,7 +6,7 @@ import numpy as np
 from jax import lax
 
 from mtvae_jax.models.layers import BATCH_AXIS
-from mtvae_jax.replication import first_replica, shard
+from mtvae_jax.replication import first_replica, replicate, shard
 from mtvae_jax.step import Purpose
 
 # Not the run's seed: every model of a sampling type is judged on the same masks, at every epoch.
@@ -24,6 +24,7 @@ class Evaluator:
     def __init__(self, objective):
         self._objective = objective
         self._terms = _Sums(objective.evaluation_terms)
+        self._knobs = replicate(objective.knobs)
 
     def place(self, data):
         """Puts a split on the devices, once for all its evaluations.
@@ -45,7 +46,11 @@ class Evaluator:
         """**Arguments:** `variables`: replicated; `batches`: from `place`.
         **Returns:** metric name → float, over all images.
         """
-        return self._objective.metrics(self._terms.mean(variables, batches))
+        return self._objective.metrics(self.means(variables, batches))
+
+    def means(self, variables, batches):
+        """What the metrics are made of: name → float64 array, averaged over all images. Arguments as `__call__`."""
+        return self._terms.mean(variables, batches, self._knobs)
 
     def by_count(self, variables, batches):
         """Reconstruction error against the number of revealed pixels, {0: …, 5: …, …, H·W: …} (thesis 3.3.1).
@@ -58,13 +63,15 @@ class Evaluator:
         counts = [count for count in _COUNTS if count < height * width] + [height * width]
         error, devices = _Sums(self._objective.conditioned_error), jax.device_count()
         return {
-            count: float(error.mean(variables, batches, shard(np.full((devices,), count, np.int32)))["error"])
+            count: float(
+                error.mean(variables, batches, self._knobs, shard(np.full((devices,), count, np.int32)))["error"]
+            )
             for count in counts
         }
 
 
 class _Sums:
-    """Means over a split of the terms that `terms(variables, rows, keys, keys, …)` gives each image."""
+    """Means over a split of the terms that `terms(variables, rows, keys, keys, knobs, …)` gives each image."""
 
     def __init__(self, terms):
         def sums(variables, batch, *arguments):

@@ -71,9 +71,10 @@ def fit(objective, data, validation, directory, *, section, clock, start=None, h
 
     # Place everything on the devices and compile
     state, data = replicate(distributed.from_main(jax.tree.map(np.asarray, state))), replicate(data)
+    knobs = replicate(objective.knobs)
     train_steps = make_train_steps(objective, optimizer, num_images)
     with clock.compiling():
-        train_steps = train_steps.lower(state, data, _per_device(1)).compile()
+        train_steps = train_steps.lower(state, knobs, data, _per_device(1)).compile()
     evaluate = Evaluator(objective)
     validation = evaluate.place(validation)
 
@@ -84,7 +85,7 @@ def fit(objective, data, validation, directory, *, section, clock, start=None, h
         while step < epoch * steps_per_epoch:
             num_steps = min(steps_per_call, epoch * steps_per_epoch - step)
             with clock.training(num_steps * settings.batch_size):
-                state = train_steps(state, data, _per_device(num_steps))
+                state = train_steps(state, knobs, data, _per_device(num_steps))
                 sums = first_replica(state.metrics)
             step += num_steps
             # Timed by one process, or they would soon disagree

@@ -4,7 +4,10 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import struct
 
+from mtvae_jax.balancing import SoftAdapt
 from mtvae_jax.conditioning import condition, exact_grid_mask, gaussian_mask, power_law_counts, uniform_mask
 from mtvae_jax.image_quality import psnr, ssim
 from mtvae_jax.losses import bits_per_dim, mean_squared_error
@@ -12,11 +15,26 @@ from mtvae_jax.methods import METHODS
 from mtvae_jax.models import init_variables
 
 
-def draw_masks(config, keys, height, width, count=None):
+@struct.dataclass
+class Knobs:
+    """What runs that share a compiled program may differ in: arguments of the program, not constants in it.
+
+    `weights`: float [parts], one a part of the loss, in the order of `Objective.part_names`; `beta`: of the latent's
+    own term; `exponent`: of the power law; `kl_warmup_epochs`: until β is what it says.
+    """
+
+    weights: jax.Array
+    beta: jax.Array
+    exponent: jax.Array
+    kl_warmup_epochs: jax.Array
+
+
+def draw_masks(config, keys, height, width, count=None, exponent=None):
     """The masks of a batch, as the model's own method and sampling type draw them (thesis 3.2.1, 3.3.1).
 
     **Arguments:** `config`: resolved; `keys`: typed keys [B]; `count`: pixels to reveal instead of the method's own
-    number, may be traced, of no effect on a fixed grid. **Returns:** bool [B, H, W, 1].
+    number, of no effect on a fixed grid; `exponent`: of the power law, instead of the config's. Both may be traced.
+    **Returns:** bool [B, H, W, 1].
     """
     settings, batch = config.conditioning, len(keys)
     if settings.sampling == "exact":
@@ -26,7 +44,8 @@ def draw_masks(config, keys, height, width, count=None):
     if count is not None:
         counts = jnp.full((batch,), count)
     elif METHODS[config.model.method].counts == "power_law":
-        counts = power_law_counts(count_keys, settings.exponent, height * width, batch)
+        exponent = settings.exponent if exponent is None else exponent
+        counts = power_law_counts(count_keys, exponent, height * width, batch)
     else:
         counts = jnp.full((batch,), settings.num_pixels)
     if settings.sampling == "uniform":
@@ -34,6 +53,11 @@ def draw_masks(config, keys, height, width, count=None):
     return gaussian_mask(
         pixel_keys, counts, height, width, settings.gaussian_std, replacement=settings.replacement
     )
+
+
+def knob(value):
+    """A number, or some, as a program's argument: a host array of JAX's float type."""
+    return np.asarray(value, jnp.result_type(float))
 
 
 def intensities(images):
@@ -45,7 +69,8 @@ class Objective:
     """The loss of a model and the terms it is made of: what `step`, `Evaluator` and `fit` train and judge.
 
     **Arguments:** `model`: a `MultitaskVAE`; `config`: resolved; `image_shape`: (H, W, C).
-    **Attributes:** `settings`: the section of the config that says how to train; `base_key`: of all its randomness.
+    **Attributes:** `settings`: the section of the config that says how to train; `base_key`: of all its randomness;
+    `balancing`: the rule by which training weighs the parts of the loss, None where their weights are fixed.
     """
 
     def __init__(self, model, config, image_shape):
@@ -56,6 +81,7 @@ class Objective:
         self.latent = model.latent
         self.settings = config.train
         self.base_key = jax.random.key(config.seed)
+        self.balancing = _balancing(config.loss)
 
     def init(self, key):
         """Fresh variables: {"params": …, "batch_stats": …}."""
@@ -72,26 +98,55 @@ class Objective:
         return names
 
     @property
+    def part_names(self):
+        """The names of the loss's parts, which are weighed against each other: the latent's own term comes first."""
+        return ["latent", *self.decoder_terms]
+
+    @property
+    def knobs(self):
+        """The config's `Knobs`, as host arrays."""
+        loss = self.config.loss
+        return Knobs(
+            weights=knob([1.0, *loss.weights]),
+            beta=knob(loss.beta),
+            exponent=knob(self.config.conditioning.exponent),
+            kl_warmup_epochs=knob(loss.kl_warmup_epochs),
+        )
+
+    @property
     def term_shapes(self):
         """Name → shape of all that `training_loss` reports."""
         return {"loss": ()} | dict.fromkeys(self.decoder_terms, ()) | self.latent.term_shapes
 
-    def training_loss(self, params, batch_stats, batch, latent_keys, mask_keys):
+    def training_knobs(self, knobs, epoch, balance=None):
+        """`Knobs` as training has them at a time: β as far as it has risen, the user's weights times the adaptive ones.
+
+        Evaluation has them as they are, so that epochs can be compared.
+
+        **Arguments:** `epoch`: how many, whole or not, lie behind; `balance`: float [parts], the adaptive weights.
+        """
+        warmup = knobs.kl_warmup_epochs
+        share = jnp.where(epoch < warmup, epoch / jnp.maximum(warmup, jnp.finfo(warmup.dtype).tiny), 1.0)
+        weights = knobs.weights if balance is None else knobs.weights * balance
+        return knobs.replace(beta=share * knobs.beta, weights=weights)
+
+    def training_loss(self, params, batch_stats, batch, latent_keys, mask_keys, knobs=None):
         """The loss to be minimised, on one device's share of the batch.
 
-        **Arguments:** `batch`: {"images": uint8 [B, H, W, C]}; `latent_keys`, `mask_keys`: typed keys [B].
+        **Arguments:** `batch`: {"images": uint8 [B, H, W, C]}; `latent_keys`, `mask_keys`: typed keys [B]; `knobs`:
+        `Knobs`, may be traced, None for the config's.
         **Returns:** the scalar loss, and (new batch statistics, terms averaged over the images).
         """
-        images = intensities(batch["images"])
+        images, knobs = intensities(batch["images"]), self.knobs if knobs is None else knobs
         output, updates = self.model.apply(
             {"params": params, "batch_stats": batch_stats},
             images,
-            self._condition(images, mask_keys),
+            self._condition(images, mask_keys, knobs),
             latent_keys,
             train=True,
             mutable=["batch_stats"],
         )
-        terms = {name: jnp.mean(term, axis=0) for name, term in self._terms(output, images).items()}
+        terms = {name: jnp.mean(term, axis=0) for name, term in self._terms(output, images, knobs).items()}
         return terms["loss"], (updates.get("batch_stats", {}), terms)
 
     def after_update(self, before, params, batch_stats):
@@ -102,16 +157,16 @@ class Objective:
         latent, stats = self.latent.after_update(before["latent"], params["latent"], batch_stats.get("latent", {}))
         return params | {"latent": latent}, batch_stats | ({"latent": stats} if stats else {})
 
-    def evaluation_terms(self, variables, batch, latent_keys, mask_keys):
+    def evaluation_terms(self, variables, batch, latent_keys, mask_keys, knobs=None):
         """All metrics of each image, with running batch statistics.
 
         `reconstruction` is from z alone: by decoder 1, or by the single decoder with an empty mask (thesis 3.3).
 
         **Arguments:** as `training_loss`. **Returns:** name → float32 [B, …].
         """
-        images = intensities(batch["images"])
-        output = self.model.apply(variables, images, self._condition(images, mask_keys), latent_keys)
-        terms = self._terms(output, images)
+        images, knobs = intensities(batch["images"]), self.knobs if knobs is None else knobs
+        output = self.model.apply(variables, images, self._condition(images, mask_keys, knobs), latent_keys)
+        terms = self._terms(output, images, knobs)
         reconstructions = {"": output.reconstruction, "_conditioned": output.reconstruction_conditioned}
         if self.method.empty_mask:
             reconstructions[""] = self.reconstruct_unconditioned(variables, output.latent.z)
@@ -120,13 +175,14 @@ class Objective:
             if reconstruction is not None:
                 terms[f"psnr{suffix}"] = psnr(terms[f"reconstruction{suffix}"])
                 terms[f"ssim{suffix}"] = ssim(images, reconstruction)
-        return terms
+        return terms | self.latent.statistics(output.latent.posterior)
 
     def metrics(self, means):
         """What is reported, name → float, from the means of terms over a split or an epoch."""
-        latent = self.latent.metrics({name: means[name] for name in self.latent.term_shapes}, self.config.loss.beta)
+        latent = self.latent.metrics(means, self.config.loss.beta)
         nats = latent.pop("nats")
-        metrics = {name: float(mean) for name, mean in means.items() if name not in self.latent.term_shapes}
+        metrics = {name: float(mean) for name, mean in means.items() if np.ndim(mean) == 0}
+        metrics = {name: value for name, value in metrics.items() if name not in self.latent.term_shapes}
         metrics |= {name: float(value) for name, value in latent.items()}
         for suffix in ("", "_conditioned"):
             if f"reconstruction{suffix}" in metrics:
@@ -134,8 +190,11 @@ class Objective:
                 metrics[f"bits_per_dim{suffix}"] = float(bits)
         return metrics
 
-    def conditioned_error(self, variables, batch, latent_keys, mask_keys, count):
-        """Reconstruction error of the conditional decoder with `count` pixels revealed, {"error": float32 [B]}."""
+    def conditioned_error(self, variables, batch, latent_keys, mask_keys, knobs, count):
+        """Reconstruction error of the conditional decoder with `count` pixels revealed, {"error": float32 [B]}.
+
+        `knobs` change nothing here.
+        """
         images = intensities(batch["images"])
         masks = draw_masks(self.config, mask_keys, *images.shape[1:3], count=count)
         output = self.model.apply(variables, images, condition(images, masks), latent_keys)
@@ -150,17 +209,33 @@ class Objective:
         unconditioned, conditioned = self.model.apply(variables, z, nothing, method="decode")
         return conditioned if self.method.empty_mask else unconditioned
 
-    def _condition(self, images, mask_keys):
+    def parts(self, terms, beta):
+        """What the loss is a weighted sum of, in the order of `part_names`, from the terms of images or their means."""
+        latent_terms = {name: terms[name] for name in self.latent.term_shapes}
+        return [self.latent.objective(latent_terms, beta), *(terms[name] for name in self.decoder_terms)]
+
+    def _condition(self, images, mask_keys, knobs):
         if not self.method.conditional_decoder:
             return None
-        return condition(images, draw_masks(self.config, mask_keys, *images.shape[1:3]))
+        return condition(images, draw_masks(self.config, mask_keys, *images.shape[1:3], exponent=knobs.exponent))
 
-    def _terms(self, output, images):
+    def _terms(self, output, images, knobs):
         # 1. Reconstruction, one term a decoder (3.2.2)
         terms = {name: mean_squared_error(images, getattr(output, name)) for name in self.decoder_terms}
         # 2. The latent's own term: β · KL, or codebook + β · commitment
         terms |= output.latent.terms
-        latent_loss = self.latent.objective(output.latent.terms, self.config.loss.beta)
+        parts = self.parts(terms, knobs.beta)
         # 3. Weigh them; the batch is averaged over by the caller, once
-        weights = zip(self.decoder_terms, self.config.loss.weights, strict=True)
-        return {"loss": sum((weight * terms[name] for name, weight in weights), start=latent_loss)} | terms
+        return {"loss": sum(weight * part for weight, part in zip(knobs.weights, parts, strict=True))} | terms
+
+
+def _balancing(loss):
+    if loss.balancing == "fixed":
+        return None
+    return SoftAdapt(
+        variant=loss.softadapt_variant,
+        slope=loss.softadapt_slope,
+        beta=loss.softadapt_beta,
+        window=loss.softadapt_window,
+        every=loss.softadapt_every,
+    )

@@ -67,7 +67,7 @@ def train_prior(config, dataset, workdir, *, stop_requested=lambda: False, strea
         section="prior",
         clock=clock,
         headline=[_headline(config, parameters, model.step)],
-        draw=PriorFigures(workdir / "figures", model, prior, dataset),
+        draw=PriorFigures(workdir / "figures", model, prior, dataset) if model.config.train.figures_every else None,
         stop_requested=stop_requested,
         stream=stream,
     )

@@ -4,10 +4,22 @@ import math
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from mtvae_jax.conditioning import condition
-from mtvae_jax.objective import draw_masks, intensities
+from mtvae_jax.objective import draw_masks, intensities, knob
 from mtvae_jax.step import Purpose
+
+
+@struct.dataclass
+class PriorKnobs:
+    """What second stages that share a compiled program may differ in: arguments of the program, not constants in it.
+
+    `unconditional`: the share of images whose m is left empty; `exponent`: of the power law.
+    """
+
+    unconditional: jax.Array
+    exponent: jax.Array
 
 
 class PriorObjective:
@@ -26,6 +38,7 @@ class PriorObjective:
         self.config = config
         self.image_shape = tuple(image_shape)
         self.settings = config.prior
+        self.balancing = None  # a loss of one part
         self.base_key = jax.random.fold_in(jax.random.key(config.seed), Purpose.PRIOR)
         self._posterior = posterior
         self._conditional = config.prior.unconditional < 1
@@ -42,16 +55,24 @@ class PriorObjective:
         return {"batch_stats": {}} | init(key)
 
     @property
+    def knobs(self):
+        """The config's `PriorKnobs`, as host arrays."""
+        return PriorKnobs(knob(self.settings.unconditional), knob(self.config.conditioning.exponent))
+
+    def training_knobs(self, knobs, epoch, balance=None):
+        return knobs
+
+    @property
     def term_shapes(self):
         return {"loss": ()}
 
-    def training_loss(self, params, batch_stats, batch, noise_keys, mask_keys):
+    def training_loss(self, params, batch_stats, batch, noise_keys, mask_keys, knobs=None):
         """The loss to be minimised, nats a code; returns and arguments as `Objective.training_loss`."""
-        m = None
+        m, knobs = None, self.knobs if knobs is None else knobs
         if self._conditional:
-            m = self._revealed(batch["images"], mask_keys)
+            m = self._revealed(batch["images"], mask_keys, knobs)
             chance = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 0)))(noise_keys)
-            m = jnp.where((chance < self.settings.unconditional)[:, None, None, None], 0.0, m)
+            m = jnp.where((chance < knobs.unconditional)[:, None, None, None], 0.0, m)
         dropout_keys = jax.vmap(jax.random.fold_in, (0, None))(noise_keys, 1)
         nats, updates = self.prior.apply(
             {"params": params, "batch_stats": batch_stats},
@@ -69,7 +90,7 @@ class PriorObjective:
     def after_update(self, before, params, batch_stats):
         return params, batch_stats
 
-    def evaluation_terms(self, variables, batch, noise_keys, mask_keys):
+    def evaluation_terms(self, variables, batch, noise_keys, mask_keys, knobs=None):
         """{"nats": of p(z), "nats_conditioned": of p(z|m)}, those that the prior has learned, float32 [B]."""
 
         def nats(m):
@@ -77,7 +98,7 @@ class PriorObjective:
 
         if not self._conditional:
             return {"nats": nats(None)}
-        m = self._revealed(batch["images"], mask_keys)
+        m = self._revealed(batch["images"], mask_keys, self.knobs if knobs is None else knobs)
         terms = {"nats_conditioned": nats(m)}
         return terms | ({"nats": nats(jnp.zeros_like(m))} if self.settings.unconditional > 0 else {})
 
@@ -93,6 +114,6 @@ class PriorObjective:
                 metrics[f"nats_per_code{suffix}"] = metrics[f"nats{suffix}"] / self.num_codes
         return metrics
 
-    def _revealed(self, images, mask_keys):
+    def _revealed(self, images, mask_keys, knobs):
         images = intensities(images)
-        return condition(images, draw_masks(self.config, mask_keys, *images.shape[1:3]))
+        return condition(images, draw_masks(self.config, mask_keys, *images.shape[1:3], exponent=knobs.exponent))

@@ -1,5 +1,6 @@
 """The training step: pure, pmapped over the devices, many steps in one compiled call."""
 
+import dataclasses
 import enum
 from typing import Any
 
@@ -9,6 +10,7 @@ import optax
 from flax import struct
 from jax import lax
 
+from mtvae_jax.balancing import Balance
 from mtvae_jax.conditioning import image_keys
 from mtvae_jax.models.layers import BATCH_AXIS
 
@@ -42,6 +44,7 @@ class TrainState:
     average: Any
     metrics: dict[str, jax.Array]
     key: jax.Array
+    balance = None  # not a field: the checkpoints of runs that need none know of none
 
     @property
     def eval_variables(self):
@@ -49,10 +52,17 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats} if self.average is None else self.average
 
 
+@struct.dataclass
+class BalancedState(TrainState):
+    """The state of a training that weighs the parts of its loss anew: `balance` says how, and on what grounds."""
+
+    balance: Balance = None
+
+
 def init_state(objective, optimizer):
     """The state at step 0, on one device, from the objective's base key."""
     variables = objective.init(jax.random.fold_in(objective.base_key, Purpose.INIT))
-    return TrainState(
+    state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
@@ -61,6 +71,12 @@ def init_state(objective, optimizer):
         metrics={name: jnp.zeros(shape) for name, shape in objective.term_shapes.items()},
         key=jax.random.key_data(objective.base_key),
     )
+    if objective.balancing is None:
+        return state
+    balance = objective.balancing.start(len(objective.part_names))
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    fields["metrics"] |= {f"weight_{name}": jnp.zeros(()) for name in objective.part_names}
+    return BalancedState(**fields, balance=balance)
 
 
 def make_train_steps(objective, optimizer, num_images, *, replicates=False):
@@ -68,8 +84,9 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
 
     **Arguments:** `objective`; `optimizer`: an optax transformation; `num_images`: N, of the training split;
     `replicates`: whether a state is R states, [devices, R, …], which train side by side in one program on the same
-    data, each as it would alone, with the random numbers of its own key.
-    **Returns:** `train_steps(state, data, num_steps) -> state`, pmapped: `state` replicated and donated; `data` arrays
+    data, each as it would alone, with the random numbers of its own key and with its own knobs, [devices, R, …].
+    **Returns:** `train_steps(state, knobs, data, num_steps) -> state`, pmapped: `state` replicated and donated; `knobs`
+    the objective's, replicated, traced, so that one program serves all runs that differ in them alone; `data` arrays
     [devices, N, …], the whole split on every device, as the objective's `training_loss` wants its rows; `num_steps` int
     [devices], traced, so that one program runs any number of steps within an epoch.
     """
@@ -77,7 +94,7 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
     batch = settings.batch_size // jax.device_count()
     steps_per_epoch = num_images // settings.batch_size
 
-    def one_step(state, data, order):
+    def one_step(state, knobs, data, order):
         base = jax.random.wrap_key_data(state.key)
         first = lax.axis_index(BATCH_AXIS) * batch
         start = state.step % steps_per_epoch * settings.batch_size + first
@@ -89,13 +106,23 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
         )
 
         gradient = jax.grad(objective.training_loss, has_aux=True)
-        gradients, (batch_stats, terms) = gradient(state.params, state.batch_stats, share, latent_keys, mask_keys)
+        weights = None if state.balance is None else state.balance.weights
+        current = objective.training_knobs(knobs, state.step / steps_per_epoch, weights)
+        gradients, (batch_stats, terms) = gradient(
+            state.params, state.batch_stats, share, latent_keys, mask_keys, current
+        )
         if jax.device_count() > 1:  # over one device the mean is a copy of every gradient
             gradients, terms = lax.pmean((gradients, terms), BATCH_AXIS)
 
         updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
         params = optax.apply_updates(state.params, updates)
         params, batch_stats = objective.after_update(state.params, params, batch_stats)
+        if state.balance is not None:
+            # As the user weighs them, β in full: what warms up does not rise.
+            parts = jnp.stack(objective.parts(terms, knobs.beta))
+            state = state.replace(balance=objective.balancing.follow(state.balance, parts, state.step))
+            names = (f"weight_{name}" for name in objective.part_names)
+            terms |= dict(zip(names, weights, strict=True))
         new_epoch = state.step % steps_per_epoch == 0
         return state.replace(
             step=state.step + 1,
@@ -114,11 +141,11 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
         new = {"params": params, "batch_stats": batch_stats}
         return jax.tree.map(lambda old, value: decay * old + (1.0 - decay) * value, state.average, new)
 
-    def train_steps(state, data, num_steps):
+    def train_steps(state, knobs, data, num_steps):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), Purpose.SHUFFLE)
         order = jax.random.permutation(jax.random.fold_in(key, state.step // steps_per_epoch), num_images)
-        return lax.fori_loop(0, num_steps, lambda _, s: one_step(s, data, order), state)
+        return lax.fori_loop(0, num_steps, lambda _, s: one_step(s, knobs, data, order), state)
 
     if replicates:
-        train_steps = jax.vmap(train_steps, in_axes=(0, None, None))
+        train_steps = jax.vmap(train_steps, in_axes=(0, 0, None, None))
     return jax.pmap(train_steps, axis_name=BATCH_AXIS, donate_argnums=0)

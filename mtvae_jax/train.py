@@ -43,14 +43,15 @@ def train(config, dataset, workdir, *, stop_requested=lambda: False, stream=None
         clock=clock,
         start=codebook_from_data(objective, dataset.train),
         headline=_headline(config, dataset, parameters),
-        draw=RunFigures(workdir / "figures", config, dataset),
+        draw=RunFigures(workdir / "figures", config, dataset) if config.train.figures_every else None,
         stop_requested=stop_requested,
         stream=stream,
     )
 
     # The best model on the test split
     variables, test_split = replicate(fitted.variables), fitted.evaluate.place({"images": dataset.test})
-    test, by_count = fitted.evaluate(variables, test_split), fitted.evaluate.by_count(variables, test_split)
+    means, by_count = fitted.evaluate.means(variables, test_split), fitted.evaluate.by_count(variables, test_split)
+    test, kl = objective.metrics(means), means.get("kl_per_dimension")
     summary = {
         "model": model_name(config),
         "config_hash": run_hash(config),
@@ -60,6 +61,7 @@ def train(config, dataset, workdir, *, stop_requested=lambda: False, stream=None
         **{name: value for name, value in fitted.record.items() if name.startswith("val/")},
         **{f"test/{name}": value for name, value in test.items()},
         **({} if by_count is None else {"test_reconstruction_by_pixels": {str(n): e for n, e in by_count.items()}}),
+        **({} if kl is None else {"test_kl_per_dimension": sorted(map(float, kl), reverse=True)}),
         "beta": config.loss.beta,
         "variance": config.loss.variance,
         "parameters": parameters,

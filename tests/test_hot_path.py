@@ -47,14 +47,14 @@ def trained(make_run, digits):
     objective = Objective(build_model(config, SHAPE), config, SHAPE)
     train_steps = make_train_steps(objective, make_optimizer(config.train, 3), 100)
     state = replicate(init_state(objective, make_optimizer(config.train, 3)))
-    data = replicate({"images": digits[:100]})
+    knobs, data = replicate(objective.knobs), replicate({"images": digits[:100]})
     with compilations() as events:
-        state = train_steps(state, data, number(1))
+        state = train_steps(state, knobs, data, number(1))
     assert events, "this test does not see compilations"
     evaluate = Evaluator(objective)
     split = evaluate.place({"images": digits[:40]})
     evaluate(state.eval_variables, split)
-    return train_steps, state, data, evaluate, split
+    return train_steps, state, knobs, data, evaluate, split
 
 
 def number(steps):
@@ -78,22 +78,22 @@ def compilations():
 
 
 def test_nothing_compiles_after_the_first_call(trained):
-    train_steps, state, data, evaluate, split = trained
+    train_steps, state, knobs, data, evaluate, split = trained
     state = jax.tree.map(jnp.copy, state)
     numbers = [number(steps) for steps in (2, 1, 3)]  # to the end of an epoch, into the next
     with compilations() as events:
         for steps in numbers:
-            state = train_steps(state, data, steps)
+            state = train_steps(state, knobs, data, steps)
             evaluate(state.eval_variables, split)
     assert events == []
 
 
 def test_the_host_is_left_alone_between_calls(trained):
-    train_steps, state, data, *_ = trained
+    train_steps, state, knobs, data, *_ = trained
     state, numbers = jax.tree.map(jnp.copy, state), [number(2), number(1)]
     with jax.transfer_guard("disallow_explicit"):
         for steps in numbers:
-            state = train_steps(state, data, steps)
+            state = train_steps(state, knobs, data, steps)
     assert int(state.step[0]) == 4
 
 

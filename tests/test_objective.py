@@ -8,6 +8,7 @@ import pytest
 from mtvae_jax.conditioning import condition, exact_grid_mask, image_keys
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, init_variables
+from mtvae_jax.models.latents.gaussian import GaussianLatent
 from mtvae_jax.objective import Objective, draw_masks, intensities
 
 KEYS = image_keys(jax.random.key(0), 16), image_keys(jax.random.key(1), 16)
@@ -77,6 +78,28 @@ def test_evaluation_reports_what_the_method_has(method, latent, make_run, batch)
         assert (f"{name}_conditioned" in metrics) == (method != "plain")
     assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
     assert ("kl" in metrics, "perplexity" in metrics) == (latent == "gaussian", latent == "vq")
+
+
+def test_beta_rises_linearly_over_the_warm_up_and_the_weights_stay(make_run):
+    for length in (0.0, 2.0):
+        config = make_run("multi_decoder", loss__kl_warmup_epochs=length, loss__beta=0.3, loss__weights=(0.5, 2.0))
+        objective = Objective(build_model(config, (28, 28, 1)), config, (28, 28, 1))
+        shares = [1, 1, 1, 1, 1] if length == 0 else [0, 0.25, 0.5, 1, 1]
+        for epoch, share in zip((0.0, 0.5, 1.0, 2.0, 7.0), shares, strict=True):
+            knobs = jax.jit(objective.training_knobs)(objective.knobs, epoch)
+            assert float(knobs.beta) == pytest.approx(0.3 * share)
+            np.testing.assert_array_equal(knobs.weights, np.float32([1, 0.5, 2]))
+        balanced = objective.training_knobs(objective.knobs, 5.0, np.float32([0.2, 0.3, 0.5]))
+        np.testing.assert_allclose(balanced.weights, [0.2, 0.15, 1.0], rtol=1e-6)
+
+
+def test_active_units_are_dimensions_whose_mean_varies_over_images():
+    means = np.random.default_rng(0).normal(size=(400, 4)) * [1.0, 0.12, 0.08, 0.0] + [0.0, 3.0, 3.0, 0.0]
+    latent = GaussianLatent(4)
+    posterior = jnp.asarray(np.stack([means, np.zeros_like(means)], axis=1), jnp.float32)
+    statistics = {name: np.mean(value, axis=0) for name, value in latent.statistics(posterior).items()}
+    assert latent.metrics(statistics | {"kl": 1.0}, 0.1)["active_units"] == 2
+    np.testing.assert_allclose(statistics["kl_per_dimension"], np.mean(means**2, axis=0) / 2, rtol=1e-4, atol=1e-6)
 
 
 def test_images_at_rest_become_intensities(batch, images):

@@ -132,6 +132,20 @@ def test_a_prior_for_a_model_without_pixels_sees_none():
     assert float(loss) == pytest.approx(6 / 4)
 
 
+def test_the_share_and_the_exponent_are_arguments_of_the_program():
+    def program(share, exponent):
+        _, objective = recorded(share, "single_decoder")
+        with objective.config.unlocked():
+            objective.config.conditioning.exponent = exponent
+        keys = image_keys(KEY, 4)
+        loss = jax.jit(objective.training_loss)
+        return loss.lower({}, {}, batch_of(objective, 4), keys, keys, objective.knobs).as_text(), objective.knobs
+
+    (one, knobs), (other, others) = program(0.3, 20.0), program(0.7, 2.0)
+    assert one == other
+    assert float(others.unconditional - knobs.unconditional) == pytest.approx(0.4)
+
+
 @pytest.mark.parametrize(
     ("given", "expected", "loss"),
     [

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from mtvae_jax.balancing import softadapt
 from mtvae_jax.conditioning import image_keys
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
@@ -25,9 +26,9 @@ def start(config, axis_name):
 def compiled_steps(config, images, calls):
     objective, optimizer, state = start(config, "batch")
     train_steps = make_train_steps(objective, optimizer, NUM_IMAGES)
-    state, data = replicate(state), replicate({"images": images})
+    state, knobs, data = replicate(state), replicate(objective.knobs), replicate({"images": images})
     for num_steps in calls:
-        state = train_steps(state, data, shard(np.full(1, num_steps, np.int32)))
+        state = train_steps(state, knobs, data, shard(np.full(1, num_steps, np.int32)))
     return first_replica(state)
 
 
@@ -93,18 +94,60 @@ def test_evaluation_uses_the_average_where_there_is_one(make_run):
     assert averaged.eval_variables is averaged.average
 
 
+OTHERS = {  # what runs of one program may differ in
+    "gaussian": {
+        "loss__weights": (0.4,),
+        "loss__beta": 0.02,
+        "loss__kl_warmup_epochs": 2.0,
+        "conditioning__exponent": 3.0,
+    },
+    "vq": {"loss__weights": (2.0, 0.5), "loss__beta": 1.5},
+}
+
+
+BALANCING = {
+    "loss__balancing": "softadapt",
+    "loss__softadapt_every": 1,
+    "loss__softadapt_window": 2,
+    "loss__softadapt_variant": "loss_weighted",
+}
+
+
+def test_softadapt_weighs_each_step_by_the_parts_before_it(make_run, digits):
+    settings = {"loss__weights": (0.7, 1.9), "loss__beta": 0.03, "loss__kl_warmup_epochs": 2.0}
+    config = make_run("multi_decoder", train__batch_size=BATCH, **BALANCING | settings)
+    names = ["latent", "reconstruction", "reconstruction_conditioned"]
+    sums, history = [], []
+    for steps in range(1, 4):  # the sums of an epoch, up to each of its steps
+        metrics = compiled_steps(config, digits[:NUM_IMAGES], [steps]).metrics
+        sums.append({name: float(value) for name, value in metrics.items()})
+    for step, (before, after) in enumerate(zip([dict.fromkeys(sums[0], 0.0), *sums], sums, strict=False)):
+        terms = {name: after[name] - before[name] for name in after}
+        expected = np.full(3, 1 / 3)
+        if step >= 2:
+            expected = np.asarray(softadapt(np.array(history[-2:]).T, variant="loss_weighted"))
+        np.testing.assert_allclose([terms[f"weight_{name}"] for name in names], expected, rtol=1e-3)
+        parts = [0.03 * terms["kl"], *(terms[name] for name in names[1:])]
+        user = [min(step / 3 / 2.0, 1.0), 0.7, 1.9]
+        assert terms["loss"] == pytest.approx(sum(np.float64(expected) * user * parts), rel=1e-3)
+        history.append(parts)
+
+
 @pytest.mark.parametrize(("latent", "method"), [("gaussian", "single_decoder"), ("vq", "multi_decoder")])
 def test_replicates_train_as_each_would_alone(latent, method, make_run, digits):
     images = digits[:NUM_IMAGES]
-    configs = [make_run(method, latent) for _ in range(2)]
+    balancing = BALANCING if latent == "gaussian" else {}
+    configs = [make_run(method, latent, **balancing), make_run(method, latent, **balancing | OTHERS[latent])]
     configs[1].seed = 5
     alone = [compiled_steps(config, images, [4]) for config in configs]
-    states = [start(config, "batch") for config in configs]
-    objective, optimizer, _ = states[0]
-    state = jax.tree.map(lambda *leaves: np.stack(leaves), *(state for *_, state in states))
-    train_steps = make_train_steps(objective, optimizer, NUM_IMAGES, replicates=True)
+    objectives, optimizers, states = zip(*(start(config, "batch") for config in configs), strict=True)
+    trees = states, [objective.knobs for objective in objectives]
+    state, knobs = (jax.tree.map(lambda *leaves: np.stack(leaves), *tree) for tree in trees)
+    train_steps = make_train_steps(objectives[0], optimizers[0], NUM_IMAGES, replicates=True)
     together = first_replica(
-        train_steps(replicate(state), replicate({"images": images}), shard(np.full(1, 4, np.int32)))
+        train_steps(
+            replicate(state), replicate(knobs), replicate({"images": images}), shard(np.full(1, 4, np.int32))
+        )
     )
     assert together.step.tolist() == [4, 4]
     for number, one in enumerate(alone):
@@ -116,3 +159,28 @@ def test_replicates_train_as_each_would_alone(latent, method, make_run, digits):
                 assert np.abs(a - b).mean() < 2e-5 * max(np.abs(b).max(), 1.0)
     different = max(jax.tree.leaves(together.params), key=np.size)
     assert np.abs(different[0] - different[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(("latent", "method"), [("gaussian", "single_decoder"), ("vq", "multi_decoder")])
+def test_runs_that_differ_in_knobs_alone_share_their_programs(latent, method, make_run):
+    """Training, evaluation and error by count, letter by letter: so one compilation serves them all."""
+
+    def programs(config):
+        objective, optimizer, state = start(config, "batch")
+        data = {"images": np.zeros((NUM_IMAGES, 28, 28, 1), np.uint8)}
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((jax.device_count(), *np.shape(leaf)), leaf.dtype),
+            (state, objective.knobs, data, np.int32(1)),
+        )
+        yield make_train_steps(objective, optimizer, NUM_IMAGES).lower(*shapes).as_text()
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        keys, rows = image_keys(jax.random.key(0), 8), {"images": data["images"][:8]}
+        given = variables, rows, keys, keys, objective.knobs
+        yield jax.jit(objective.evaluation_terms).lower(*given).as_text()
+        yield jax.jit(objective.conditioned_error).lower(*given, 3).as_text()
+
+    one, other = make_run(method, latent), make_run(method, latent, **OTHERS[latent])
+    other.seed = 5
+    assert list(programs(one)) == list(programs(other))
+    third = make_run(method, latent, train__learning_rate=0.5)
+    assert next(programs(one)) != next(programs(third)), "this test does not see constants"

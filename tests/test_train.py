@@ -21,7 +21,7 @@ from mtvae_jax.models import build_model
 from mtvae_jax.prior import has_second_stage, train_prior
 from mtvae_jax.train import train
 
-ALWAYS = {"gaussian": {"loss", "kl"}, "vq": {"loss", "vq", "perplexity", "codes_used"}}
+ALWAYS = {"gaussian": {"loss", "kl", "active_units"}, "vq": {"loss", "vq", "perplexity", "codes_used"}}
 UNCONDITIONED = {"reconstruction", "bits_per_dim", "psnr", "ssim"}
 CONDITIONED = {f"{name}_conditioned" for name in UNCONDITIONED}
 
@@ -180,7 +180,11 @@ def test_evaluation_covers_every_image_once(make_run, dataset, tmp_path):
 
 
 def test_stopped_in_mid_epoch_and_started_again_gives_the_same_bits(make_run, dataset, tmp_path, monkeypatch):
-    config = make_run("multi_decoder", conditioning__sampling="uniform", train__ema_decay=0.9, train__epochs=3)
+    balancing = {"balancing": "softadapt", "softadapt_every": 3, "softadapt_window": 2, "kl_warmup_epochs": 2.5}
+    balancing = {f"loss__{name}": value for name, value in balancing.items()}
+    config = make_run(
+        "multi_decoder", conditioning__sampling="uniform", train__ema_decay=0.9, train__epochs=3, **balancing
+    )
     train(config, dataset, tmp_path / "unbroken", stream=io.StringIO())
     monkeypatch.setattr("mtvae_jax.fit._SECONDS_PER_CALL", 0.0)  # a step a call: stops fall within epochs
     stops = 0
@@ -195,6 +199,25 @@ def test_stopped_in_mid_epoch_and_started_again_gives_the_same_bits(make_run, da
             assert stops > 1 or step % (len(dataset.train) // 32) != 0
     assert stops >= 3
     assert_same_bits(tmp_path / "unbroken", tmp_path / "broken")
+    for record in read_metrics(tmp_path / "unbroken"):
+        weights = [value for name, value in record.items() if name.startswith("train/weight_")]
+        assert sum(weights) == pytest.approx(1, rel=1e-5)
+        # What epochs are compared by is weighed as the user says.
+        terms = {name: record[f"val/{name}"] for name in ("reconstruction", "reconstruction_conditioned", "kl")}
+        expected = terms["reconstruction"] + terms["reconstruction_conditioned"] + config.loss.beta * terms["kl"]
+        assert record["val/loss"] == pytest.approx(expected, rel=1e-4)
+    assert len(set(weights)) == 3
+
+
+def test_active_units_and_kl_per_dimension_are_those_of_the_test_split(make_run, dataset, tmp_path):
+    config = make_run("plain", train__epochs=1, loss__beta=0.02)  # some dimensions say more than others
+    summary = train(config, dataset, tmp_path / "run", stream=io.StringIO())
+    posterior = np.float64(mtvae_jax.load(tmp_path / "run").posterior(dataset.test))
+    mean, log_variance = posterior[:, 0], posterior[:, 1]
+    kl = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance).mean(0)
+    np.testing.assert_allclose(summary["test_kl_per_dimension"], sorted(kl)[::-1], rtol=1e-3)
+    assert sum(summary["test_kl_per_dimension"]) == pytest.approx(summary["test/kl"], rel=1e-4)
+    assert summary["test/active_units"] == (mean.var(0) > 0.01).sum()
 
 
 def test_a_complete_run_answers_at_once_and_a_longer_one_goes_on(make_run, dataset, tmp_path):

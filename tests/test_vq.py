@@ -14,7 +14,7 @@ from small_runs import small_config
 
 from mtvae_jax import evaluate
 from mtvae_jax.codebook_start import codebook_from_data
-from mtvae_jax.conditioning import image_keys
+from mtvae_jax.conditioning import condition, exact_grid_mask, image_keys
 from mtvae_jax.config import resolve
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, count_parameters, grid_size, init_variables
@@ -269,7 +269,7 @@ class Gradients:
         model = build_model(resolve(config, shape), shape, axis_name=None)
         self.variables = init_variables(model, jax.random.key(0), shape)
         images = jnp.asarray(np.random.default_rng(0).uniform(size=(6, *shape)), jnp.float32)
-        m = jnp.ones((6, 6, 6, 2))
+        m = condition(images, jnp.broadcast_to(exact_grid_mask(6, 6, 2), (6, 6, 6, 1)))
         others = {name: value for name, value in self.variables.items() if name != "params"}
 
         def errors(reconstructions):

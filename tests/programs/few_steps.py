@@ -36,7 +36,7 @@ optimizer = make_optimizer(config.train, steps_per_epoch=10)
 state, start = init_state(objective, optimizer), codebook_from_data(objective, dataset.train)
 state = replicate(state if start is None else start(state))
 train_steps = make_train_steps(objective, optimizer, len(dataset.train))
-data = replicate({"images": dataset.train})
+knobs, data = replicate(objective.knobs), replicate({"images": dataset.train})
 evaluate = Evaluator(objective)
 validation = evaluate.place({"images": dataset.validation[:377]})
 
@@ -50,7 +50,7 @@ def named(state, prefix=""):
 
 arrays = {}
 for steps in (1, 4, 5, 2):  # over the end of an epoch
-    state = train_steps(state, data, shard(np.full(jax.device_count(), steps, np.int32)))
+    state = train_steps(state, knobs, data, shard(np.full(jax.device_count(), steps, np.int32)))
     arrays = arrays or named(state, "first/")
 arrays |= named(state)
 distributed.on_main(np.savez)(out, devices=jax.device_count(), processes=jax.process_count(), **arrays)

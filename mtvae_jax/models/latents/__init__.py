@@ -7,9 +7,11 @@ A latent is a Flax module with
     prior_sample(key, num) -> z [num, …]                 from the prior p(z) that needs no training
     term_shapes                                          name → shape an image of each of its terms
     objective(terms, beta) -> [B]                        its part of the loss, from its terms
-    metrics(means, beta) -> {name: number}               what is reported, from its terms' means over a split
+    statistics(posterior) -> {name: [B, …]}              what evaluation averages besides its terms
+    metrics(means, beta) -> {name: number}               what is reported, from the means over a split; in training
+                                                         there are means of its terms alone
     after_update(before, params, stats)                  its parameters and statistics after the optimiser's step, from
                                                          the parameters before and after it
 
-The last four see no parameters of their own and so work outside of `apply`.
+The last five see no parameters of their own and so work outside of `apply`.
 """

@@ -2,10 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from mtvae_jax.losses import gaussian_kl
 from mtvae_jax.models.latents.output import LatentOutput
+
+# Of a posterior mean over images: a dimension that varies more is active (Burda et al. 2016).
+_ACTIVE_VARIANCE = 0.01
 
 
 class GaussianLatent(nn.Module):
@@ -41,9 +45,19 @@ class GaussianLatent(nn.Module):
         """β · KL, float [B]."""
         return beta * terms["kl"]
 
+    def statistics(self, posterior):
+        """Of posteriors [B, 2, Z], each [B, Z]: the mean, its square, and the KL of each dimension, nats."""
+        mean, log_variance = posterior[:, 0], posterior[:, 1]
+        kl = gaussian_kl(mean[..., None], log_variance[..., None])
+        return {"posterior_mean": mean, "posterior_square": mean**2, "kl_per_dimension": kl}
+
     def metrics(self, means, beta):
-        """`nats`: what z costs, for bits per dimension."""
-        return {"kl": means["kl"], "nats": means["kl"]}
+        """`nats`: what z costs, for bits per dimension; of a split `active_units`: how many dimensions depend on x."""
+        metrics = {"kl": means["kl"], "nats": means["kl"]}
+        if "posterior_mean" in means:
+            variance = np.asarray(means["posterior_square"]) - np.asarray(means["posterior_mean"]) ** 2
+            metrics["active_units"] = np.count_nonzero(variance > _ACTIVE_VARIANCE)
+        return metrics
 
     def after_update(self, before, params, stats):
         return params, stats

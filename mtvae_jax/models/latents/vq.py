@@ -112,6 +112,9 @@ class VectorQuantiser(nn.Module):
         """Codebook + β · commitment, float [B]. With moving averages the first has no gradient."""
         return terms["codebook"] + beta * terms["commitment"]
 
+    def statistics(self, posterior):
+        return {}
+
     def metrics(self, means, beta):
         """`vq`: the VQ objective; `perplexity` = exp(entropy) and `codes_used`, the share of codes that occur, of all
         codes of the split; `nats`: the code length under a uniform prior.

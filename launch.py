@@ -40,6 +40,7 @@ def run(arguments):
     from mtvae_jax.prepare import prepare
     from mtvae_jax.prior import has_second_stage, train_prior
     from mtvae_jax.stopping import StopRequest
+    from mtvae_jax.study.config import is_study
     from mtvae_jax.train import train
     from mtvae_jax.workdir import default_workdir
 
@@ -47,6 +48,8 @@ def run(arguments):
     distributed.start()
     if not distributed.is_main():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  one process speaks for all
+    if is_study(arguments.config):
+        return study(arguments)
     warn = functools.partial(print, file=sys.stderr)
     config, dataset = distributed.main_first(lambda: prepare(arguments.config, warn=warn))
     workdir = arguments.workdir or default_workdir(config, dataset)
@@ -63,6 +66,24 @@ def run(arguments):
     for line in judgement(judge(config, dataset, workdir)):
         print(line)
     return 0
+
+
+def study(arguments):
+    from mtvae_jax.fit import Stopped
+    from mtvae_jax.stopping import StopRequest
+    from mtvae_jax.study.study import run_study
+
+    with StopRequest() as stop_requested:
+        try:
+            failures = run_study(arguments.config, arguments.workdir, stop_requested=stop_requested)
+        except Stopped:
+            on_slurm = arguments.config.where == "slurm"
+            print("stopped; the jobs go on, and the same command finds them" if on_slurm else
+                  "stopped after saving; the same command goes on")
+            return 75
+    for workdir, error in failures.items():
+        print(f"launch.py: {workdir}: {error}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def result(stage, summary):

@@ -20,6 +20,8 @@ usage: python launch.py --config=FILE[:DATASET] [--config.SECTION.FIELD=VALUE â€
   --config=configs/gauss_multi.py:cifar10  on mnist (the default), fashion_mnist, cifar10, celeb_a, mnist_sample
                                            or npz:PATH, arrays of your own
   --config.train.epochs=20                 any field of the config; --config.model.hidden_dims=32,64 for a tuple
+  --config=configs/thesis.py:all           a study: many runs and one report; --config.protocol=quick|small|full, see
+                                           configs/thesis.py
   --workdir=DIR                            where everything is written; runs/NAME-HASH by default, so that the same
                                            command goes on with the same run
 
@@ -64,15 +66,15 @@ def parse(argv):
         override = re.match(r"--?(?:no)?config\.([^=]*)", argument)
         if override and override[1] not in field_names(config):
             raise unknown_field(override[1], config)
-    return Arguments(*_parse(argv, path, define))
+    return Arguments(*_parse(argv, path, define, config))
 
 
 def _option(name, argv):
     return next((a.split("=", 1)[1] for a in argv if re.match(f"--?{name}=", a)), None)
 
 
-def _parse(argv, path, define):
-    """The config and the work directory, from flags of this call alone."""
+def _parse(argv, path, define, known=None):
+    """The config and the work directory, from flags of this call alone. `known`: the config without overrides."""
     values = flags.FlagValues()
     define(flag_values=values, sys_argv=argv)
     flags.DEFINE_string("workdir", None, "", flag_values=values)
@@ -82,7 +84,7 @@ def _parse(argv, path, define):
         bad = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error))
         if bad is None:
             raise UserError(_one_line(error)) from error
-        raise UserError(f"config.{bad[1]} = {bad[2]}: must be {allowed_values(bad[1])}") from error
+        raise UserError(f"config.{bad[1]} = {bad[2]}: must be {allowed_values(bad[1], known)}") from error
     except flags.Error as error:
         raise UserError(_one_line(error)) from error
     if stray:

@@ -35,7 +35,7 @@ class MetricLog:
     def __init__(self, workdir, *, tensorboard=True, resume_epoch=0):
         workdir = Path(workdir)
         self._path = workdir / FILE_NAME
-        self._events = None
+        self._events, self._event_arguments = None, None
         with _writable(self._path):
             workdir.mkdir(parents=True, exist_ok=True)
             self._records = [record for record in _read(self._path) if record["epoch"] <= resume_epoch]
@@ -43,7 +43,8 @@ class MetricLog:
         if tensorboard:
             first_step = _step(self._records[-1]) + 1 if self._records else 0
             with _writable(workdir / "tensorboard"):
-                self._events = _open_events(workdir / "tensorboard", first_step, resume_epoch)
+                (workdir / "tensorboard").mkdir(exist_ok=True)
+            self._event_arguments = workdir / "tensorboard", first_step, resume_epoch
         with _writable(self._path):
             self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115  open as long as the log is
 
@@ -70,10 +71,10 @@ class MetricLog:
             self._file.flush()
             os.fsync(self._file.fileno())
         self._records.append(record)
-        if self._events is not None:
+        if events := self._opened_events():
             for name, value in record.items():
                 if isinstance(value, float):
-                    self._events.add_scalar(name, value, _step(record))
+                    events.add_scalar(name, value, _step(record))
 
     @on_main
     def image(self, name, path_or_figure, step):
@@ -82,16 +83,24 @@ class MetricLog:
         **Arguments:** `name`: tag; `path_or_figure`: of a PNG file, or a matplotlib `Figure` not yet saved; `step`: the
         training step it belongs to.
         """
-        if self._events is not None:
-            self._events.add_image(name, _pixels(path_or_figure), step, dataformats="HWC")
+        if events := self._opened_events():
+            events.add_image(name, _pixels(path_or_figure), step, dataformats="HWC")
 
     @on_main
     def close(self):
         """Flushes and closes both; closing again does nothing."""
         self._file.close()
+        self._event_arguments = None
         if self._events is not None:
             self._events.close()
             self._events = None
+
+    def _opened_events(self):
+        # Not before there is something to write: tensorboardX takes a second that the first step need not wait for.
+        if self._events is None and self._event_arguments is not None:
+            with _writable(self._event_arguments[0]):
+                self._events = _open_events(*self._event_arguments)
+        return self._events
 
     def __enter__(self):
         return self

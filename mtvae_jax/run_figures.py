@@ -74,17 +74,19 @@ class RunFigures:
         return figures.samples(draws, title=f"{title}: z from the prior, pixels of {_NUM_IMAGES} images known")
 
     def _sampling_types(self, figures):
-        height, width = self._images.shape[1:3]
-        settings = self._config.conditioning
-        grid = np.asarray(exact_grid_mask(height, width, settings.grid_stride))
-        counts = np.array([grid.sum()])
-        masks = {
-            "Exact": grid,
-            "Uniform": np.asarray(uniform_mask(self._key, counts, height, width))[0],
-            "Gaussian": np.asarray(
-                gaussian_mask(
-                    self._key, counts, height, width, settings.gaussian_std, replacement=settings.replacement
-                )
-            )[0],
-        }
-        return figures.sampling_types(self._images[0], masks, title=f"Sampling types, {counts[0]} pixels")
+        masks = sampling_type_masks(self._config.conditioning, *self._images.shape[1:3])
+        title = f"Sampling types, {masks['Exact'].sum()} pixels"
+        return figures.sampling_types(self._images[0], masks, title=title)
+
+
+def sampling_type_masks(settings, height, width):
+    """A mask of each sampling type, all of as many pixels as the grid has (thesis figure 3.6).
+
+    **Arguments:** `settings`: the section `conditioning` of a config. **Returns:** name → bool [H, W, 1].
+    """
+    key = jax.random.key(_KEY)
+    grid = np.asarray(exact_grid_mask(height, width, settings.grid_stride))
+    counts = np.array([grid.sum()])
+    uniform = uniform_mask(key, counts, height, width)
+    gaussian = gaussian_mask(key, counts, height, width, settings.gaussian_std, replacement=settings.replacement)
+    return {"Exact": grid, "Uniform": np.asarray(uniform)[0], "Gaussian": np.asarray(gaussian)[0]}

@@ -12,9 +12,9 @@ from mtvae_jax.errors import UserError
 _MAY_GROW = "train.epochs"
 
 
-def default_workdir(config, dataset):
-    """runs/NAME-HASH, the same for the same resolved config: no timestamp, so that the same command resumes."""
-    return Path("runs") / f"{run_name(config, dataset.name)}-{run_hash(config)}"
+def default_workdir(config, dataset, runs="runs"):
+    """`runs`/NAME-HASH, the same for the same resolved config: no timestamp, so that the same command resumes."""
+    return Path(runs) / f"{run_name(config, dataset.name)}-{run_hash(config)}"
 
 
 @on_main

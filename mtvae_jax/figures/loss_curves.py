@@ -5,14 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mtvae_jax.errors import UserError
+from mtvae_jax.figures.axes import dress, scale, whole_numbers
 from mtvae_jax.figures.style import (
     COLUMN_WIDTH,
-    FONT_FAMILY,
     INK,
-    LABEL_SIZE,
     RULE,
     TEXT_WIDTH,
     TICK_SIZE,
@@ -52,8 +50,6 @@ SPLITS = {  # the validation curve is drawn last, on top
     "train": {"color": TRAIN, "linestyle": (0, (3, 1.2)), "linewidth": 1.2, "label": "training"},
     "val": {"color": VALIDATION, "linestyle": "-", "linewidth": 1.2, "label": "validation"},
 }
-ROUND = (1, 2, 2.5, 5, 10)  # ticks are these times a power of ten apart
-LOG_FROM = 5  # a scale is logarithmic where the largest value is this many times the smallest
 PANEL_HEIGHT = 1.65  # inches
 
 
@@ -117,32 +113,9 @@ def _columns(panels):
 
 
 def _dress(axes, term, curves, *, lowest):
-    axes.set_title(term.name, fontproperties=font(LABEL_SIZE), color=INK, pad=4)
-    axes.set_ylabel(term.unit, fontproperties=font(TICK_SIZE), color=INK, labelpad=2)
-    if lowest:
-        axes.set_xlabel("epoch", fontproperties=font(TICK_SIZE), color=INK, labelpad=2)
-    axes.tick_params(labelsize=TICK_SIZE, labelfontfamily=FONT_FAMILY, color=INK, labelcolor=INK, width=0.6, length=2.5,
-                     pad=2)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set(linewidth=0.6, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1, steps=ROUND))
-
-    values = np.concatenate(list(curves.values()))
-    lowest_value, highest = np.nanmin(values), np.nanmax(values)
-    if term.log and lowest_value > 0 and highest >= LOG_FROM * lowest_value:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=_labelled_multiples(highest / lowest_value)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_locator(LogLocator(subs=range(1, 10)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(axis="y", which="minor", width=0.4, length=1.5, color=INK)
-    else:
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
-
-
-def _labelled_multiples(ratio):
-    """Which multiples of a power of ten are labelled on a scale whose ends have this `ratio`."""
-    return (1, 2, 3, 5) if ratio < 20 else (1, 2, 5) if ratio < 100 else (1,)
+    dress(axes, title=term.name, x_label="epoch" if lowest else None, y_label=term.unit)
+    whole_numbers(axes.xaxis)
+    scale(axes, "y", np.concatenate(list(curves.values())), log=term.log)
 
 
 def _legend(figure, splits, best, head, title):

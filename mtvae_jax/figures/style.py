@@ -1,5 +1,6 @@
 """What all figures share: sizes, fonts, colours, and text that is measured instead of guessed."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,6 +21,15 @@ TRAIN = "#E69F00"
 INK = "#222222"
 RULE = "#999999"
 HIDDEN = (0.60, 0.48, 0.80)  # violet: neither black nor white nor common in photographs
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a line of a figure looks; lines of one figure differ in dash and marker too, for who prints in grey."""
+
+    color: str
+    dash: str | tuple = "-"
+    marker: str = "o"
 
 
 def font(size, weight="normal"):

@@ -1,0 +1,48 @@
+"""One run of a study, whose failure is a result and not an end."""
+
+import time
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from mtvae_jax.errors import UserError
+from mtvae_jax.fit import Stopped
+from mtvae_jax.study.tasks import dataset_of
+from mtvae_jax.train import train
+
+
+class Outcome(NamedTuple):
+    """**workdir**: of the run; **error**: None, or why it failed, in one line; **seconds**: that it took."""
+
+    workdir: Path
+    error: str | None
+    seconds: float
+
+
+def attempt(config, workdir, log, *, stop_requested=lambda: False):
+    """Trains a run, or goes on with it.
+
+    **Arguments:** `config`: resolved; `workdir`: the run's; `log`: path of the text file for what the run says.
+    **Returns:** `Outcome`; the traceback of an error is at the end of the log.
+    **Raises:** `Stopped` after saving, where `stop_requested` said so.
+    """
+    start = time.perf_counter()
+    log = Path(log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    error = None
+    with open(log, "a", encoding="utf-8") as stream:
+        try:
+            train(config, dataset_of(config), workdir, stop_requested=stop_requested, stream=stream)
+        except Stopped:
+            raise
+        except UserError as refused:
+            error = str(refused)
+        except Exception as failure:  # also memory that the device lacks: the next run may well need less
+            traceback.print_exc(file=stream)
+            error = f"{type(failure).__name__}: {' '.join(str(failure).split())[:200]}"
+        if error is not None:
+            print(f"failed: {error}", file=stream)
+    jax.clear_caches()  # a process may map only so many programs, and the files of the persistent cache remain
+    return Outcome(Path(workdir), error, time.perf_counter() - start)

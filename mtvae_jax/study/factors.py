@@ -1,0 +1,123 @@
+"""What varies between the runs of a study, and the config of the run that a set of factors stands for."""
+
+import dataclasses
+
+from mtvae_jax.config import DEFAULT_COMMITMENT, DEFAULT_VARIANCE, check, thesis_config
+from mtvae_jax.errors import UserError
+from mtvae_jax.methods import METHODS
+
+# Name → fields of config.loss: the loss-balancing techniques of thesis 4.1.1.
+BALANCING = {
+    "fixed": {},
+    "coefficients": {"weights": (1.0, 0.5)},  # of a multi-decoder's two reconstructions
+    "softadapt": {"balancing": "softadapt", "softadapt_variant": "original"},
+    "softadapt_normalized": {"balancing": "softadapt", "softadapt_variant": "normalized"},
+    "softadapt_loss_weighted": {"balancing": "softadapt", "softadapt_variant": "loss_weighted"},
+}
+_THESIS_DEPTH = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Factors:
+    """One run, said by what makes it differ from others; every field has the thesis' own value as its default.
+
+    **Attributes:** `sampling`, `exponent`: None where the method has none, and filled in where it has; `beta_scale`: β
+    is the default one times this; `balancing`: a key of `BALANCING`; `depth`: hidden layers of a Gaussian model, None:
+    as many as its images ask for; `latent_dim`: None: the default; `kl_warmup`: epochs; `fold`: None outside of a
+    cross-validation.
+    """
+
+    dataset: str
+    latent: str
+    method: str
+    sampling: str | None = None
+    replacement: bool = True
+    exponent: float | None = None
+    beta_scale: float = 1.0
+    balancing: str = "fixed"
+    depth: int | None = None
+    latent_dim: int | None = None
+    kl_warmup: float = 0.0
+    seed: int = 0
+    fold: int | None = None
+
+    def __post_init__(self):
+        counts = METHODS[self.method].counts
+        power_law = counts == "power_law"
+        if counts is not None and self.sampling is None:
+            object.__setattr__(self, "sampling", "uniform" if power_law else "exact")
+        if power_law and self.exponent is None:
+            object.__setattr__(self, "exponent", 20.0)
+
+    def __str__(self):
+        """As a person would say it: "gauss_single, gaussian sampling, exponent 60, seed 1"."""
+        method = METHODS[self.method]
+        parts = [f"{self.latent.replace('gaussian', 'gauss')}_{self.method.split('_')[0]}"]
+        if method.conditional_decoder:
+            parts.append(f"{self.sampling} sampling{'' if self.replacement else ' without replacement'}")
+        if self.exponent is not None:
+            parts.append(f"exponent {self.exponent:g}")
+        for field, text in _SAID_WHERE_UNUSUAL.items():
+            if getattr(self, field) != Factors.__dataclass_fields__[field].default:
+                parts.append(text.format(getattr(self, field)))
+        return ", ".join([*parts, f"seed {self.seed}"])
+
+
+_SAID_WHERE_UNUSUAL = {
+    "beta_scale": "β × {:g}",
+    "balancing": "{}",
+    "depth": "{} layers",
+    "latent_dim": "latent of {}",
+    "kl_warmup": "KL warm-up of {:g} epochs",
+    "fold": "fold {}",
+}
+
+
+def config_of(factors, protocol):
+    """The config of a run, ready for `mtvae_jax.prepare.prepare`.
+
+    There is no second stage: no claim is about it, and its training would take as long as the first.
+
+    **Arguments:** `factors`: `Factors`; `protocol`: `mtvae_jax.study.protocols.Protocol`.
+    **Raises:** `UserError` for factors that contradict each other.
+    """
+    config = thesis_config(factors.dataset, latent=factors.latent, method=factors.method)
+    config.seed = factors.seed
+    config.data.substitute = False  # a study never answers for other data than its name says
+    config.data.dir = protocol.data_dir
+    config.data.max_train = protocol.max_train
+    config.data.fold = factors.fold
+    config.data.num_folds = None if factors.fold is None else protocol.folds
+    _set_model(config.model, factors, protocol.narrower)
+    if METHODS[factors.method].conditional_decoder:
+        config.conditioning.sampling = factors.sampling
+        config.conditioning.replacement = factors.replacement
+    if factors.exponent is not None:
+        config.conditioning.exponent = factors.exponent
+    if factors.beta_scale != 1.0 and factors.latent == "gaussian":
+        config.loss.variance = DEFAULT_VARIANCE * factors.beta_scale
+    elif factors.beta_scale != 1.0:
+        config.loss.beta = DEFAULT_COMMITMENT * factors.beta_scale
+    config.loss.kl_warmup_epochs = factors.kl_warmup
+    for field, value in BALANCING[factors.balancing].items():
+        config.loss[field] = value
+    config.train.epochs = protocol.epochs
+    config.train.figures_every = 0
+    config.prior.epochs = 0
+    config.generation.num_samples = 0
+    check(config)
+    return config
+
+
+def _set_model(model, factors, narrower):
+    model.hidden_dims = tuple(max(1, channels // narrower) for channels in model.hidden_dims)
+    model.residual_dim = max(1, model.residual_dim // narrower)
+    if factors.latent_dim is not None:
+        model.latent_dim = factors.latent_dim
+    if factors.depth is None:
+        return
+    if factors.latent != "gaussian":
+        raise UserError(f"depth = {factors.depth}: is of Gaussian models; those of vq have model.residual_layers")
+    # Images allow only so many layers of stride 2: what is deeper keeps the size of its features.
+    model.residual_layers = max(0, factors.depth - _THESIS_DEPTH)
+    model.hidden_dims = tuple(model.hidden_dims)[: factors.depth]

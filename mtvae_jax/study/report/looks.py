@@ -1,0 +1,45 @@
+"""What models, datasets and metrics are called, and the colour that a model keeps through all figures."""
+
+from collections import Counter
+from pathlib import PurePath
+
+from mtvae_jax.figures.style import Mark
+
+LATENTS = {"gaussian": "Gaussian VAE", "vq": "VQ-VAE"}
+
+# Okabe and Ito's palette; one method has the colours of one side of it.
+MARKS = {
+    ("plain", None): Mark("#222222", (0, (4, 1.5)), "s"),
+    ("semi_conditional", "exact"): Mark("#009E73", "-", "v"),
+    ("semi_conditional", "uniform"): Mark("#009E73", (0, (1.2, 1.2)), "v"),
+    ("multi_decoder", "exact"): Mark("#0072B2", "-", "o"),
+    ("multi_decoder", "uniform"): Mark("#56B4E9", (0, (5, 1, 1, 1)), "D"),
+    ("single_decoder", "uniform"): Mark("#D55E00", "-", "^"),
+    ("single_decoder", "gaussian"): Mark("#E69F00", (0, (5, 1, 1, 1)), "P"),
+}
+ORDER = tuple(MARKS)  # of models in tables and legends
+WARMUP_MARKS = (Mark("#CC79A7", "-", "D"), Mark("#009E73", "-", "v"))  # of plain models with a KL warm-up
+_OTHER = Mark("#999999", ":", "x")
+
+
+def mark(method, sampling):
+    return MARKS.get((method, sampling), _OTHER)
+
+
+def model_label(method, sampling):
+    """"plain", "multi-decoder, exact"."""
+    name = method.replace("_", "-")
+    return name if sampling is None else f"{name}, {sampling}"
+
+
+def short_names(datasets):
+    """{dataset: a name for text and files}: that of its file where it is one, unless two would share it."""
+    stems = {name: PurePath(name.partition(":")[2]).stem if ":" in name else name for name in datasets}
+    shared = Counter(stems.values())
+    return {name: stem if stem and shared[stem] == 1 else name for name, stem in stems.items()}
+
+
+def file_name(*parts):
+    """A name for a file made of `parts`, of letters, digits, dashes and underscores alone."""
+    text = "_".join(str(part) for part in parts)
+    return "".join(letter if (letter.isascii() and letter.isalnum()) or letter in "-_" else "_" for letter in text)

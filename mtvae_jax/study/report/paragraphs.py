@@ -1,0 +1,127 @@
+"""Sentences made of measured numbers: each says what was found, on how many pairs of runs, and nothing besides."""
+
+from mtvae_jax.study.report.document import Paragraph
+from mtvae_jax.study.report.formats import count, effect, listed, number
+from mtvae_jax.study.report.looks import LATENTS, ORDER, model_label
+from mtvae_jax.study.report.parts import decisive, parts_of
+from mtvae_jax.study.report.replicates import replicates, values_of
+
+THESIS_EPOCHS = 100
+THESIS_DATASETS = ("mnist", "cifar10", "celeb_a")
+
+HOW = (
+    "The rule was written down before the runs. Each part of a claim compares two models on pairs of runs that share "
+    "dataset, seed and fold, and expects their mean difference within a region. It is supported where the whole "
+    "interval of the mean lies in that region, refuted where the whole interval lies outside, and undecided "
+    "otherwise. The interval has 95 %, or 90 % where the region is bounded on both sides (two one-sided tests at 5 %). "
+    "A claim is refuted if any part is on any dataset, supported if all parts are on all datasets, and otherwise "
+    "undecided; exploratory parts have no say. Per cent are of the second model's figure; negative ones mean that the "
+    "first model's is lower."
+)
+
+
+def about_claim(claim, parts, names):
+    """What `parts`, those of a claim that a section speaks of, have shown: a sentence each; exploratory ones are left
+    to the table.
+
+    **Returns:** a list of `Paragraph`, one a dataset.
+    """
+    of_whole = " as a whole" if len(parts) < len(parts_of(claim)) else ""
+    lead = f"{claim['id']}, {claim['verdict']}{of_whole}."
+    parts = [part for part in parts if not part.exploratory]
+    paragraphs = []
+    for dataset, name in names.items():
+        here = [part for part in parts if part.dataset == dataset]
+        said = [_found(part) for part in here if part.pairs]
+        unknown = [f"{part.name} ({part.reason})" for part in here if not part.pairs]
+        if said and unknown:
+            said.append(f"Not measured: {listed(unknown)}.")
+        if said:
+            start = "" if paragraphs else f"{claim['sentence'].rstrip('.')}. "
+            paragraphs.append(Paragraph(f"{start}On {name}: {' '.join(said)}", lead="" if paragraphs else lead))
+    return paragraphs or [Paragraph(f"{claim['sentence'].rstrip('.')}. Only exploratory parts of it were measured.",
+                                    lead=lead)]
+
+
+def _found(part):
+    """What was measured, what was expected, and the verdict."""
+    reason = f", because {part.reason}" if part.reason else ""
+    return f"{part.sentence.rstrip('.')}, expected to be {part.expected_words}: {part.verdict}{reason}."
+
+
+def tally(claims, of="that runs of this study speak to"):
+    """"Of the 5 claims OF 3 are supported (C1, …), none is refuted and 2 are undecided (…)."""
+    if len(claims) == 1:
+        return f"The one claim {of}, {claims[0]['id']}, is {claims[0]['verdict']}."
+    said = []
+    for word in ("supported", "refuted", "undecided"):
+        ids = [claim["id"] for claim in claims if claim["verdict"] == word]
+        verb = "is" if len(ids) <= 1 else "are"
+        said.append(f"{len(ids) or 'none'} {verb} {word}" + (f" ({listed(ids)})" if ids else ""))
+    return f"Of the {len(claims)} claims {of}, {listed(said)}."
+
+
+def best_models(results, names, dataset, latent):
+    """Which model reaches the lowest figures; None where fewer than two were run."""
+    term, unit, name = {"gaussian": ("kl", " nats", "KL divergence"), "vq": ("vq", "", "VQ objective")}[latent]
+    found = []
+    for metric, what, after in (("reconstruction", "reconstruction from z", ""), (term, name, unit)):
+        means = {}
+        for kind in ORDER:
+            rows = replicates(results.rows, dataset=dataset, latent=latent, method=kind[0], sampling=kind[1])
+            values = values_of(rows, f"test/{metric}")
+            if len(values):
+                means[model_label(*kind)] = values.mean()
+        if len(means) < 2:
+            return None
+        (best, low), (worst, high) = min(means.items(), key=_second), max(means.items(), key=_second)
+        found.append(f"the lowest {what} is that of {best} ({number(low)}{after}), the highest that of {worst} "
+                     f"({number(high)}{after})")
+    return (f"{LATENTS[latent]} on {names[dataset]}, means over seeds: {listed(found)}. Which of these differences are "
+            "more than chance the tables of chapter 4 say.")
+
+
+def _second(pair):
+    return pair[1]
+
+
+def limitations(results, names, claims):
+    """Where this study falls short of the thesis' settings, and of an answer."""
+    said = []
+    epochs = results.settings.get("epochs")
+    if epochs is not None and epochs < THESIS_EPOCHS:
+        said.append(f"The runs have {epochs} epochs, those of the thesis {THESIS_EPOCHS}.")
+    missing = [name for name in THESIS_DATASETS if name not in names]
+    if missing:
+        said.append(f"Of the thesis' datasets {listed(missing)} {'was' if len(missing) == 1 else 'were'} not run.")
+    if results.settings.get("max_train") is not None:
+        said.append(f"At most {count(results.settings['max_train'])} training images were used.")
+    unfinished = results.planned - results.complete
+    if unfinished:
+        said.append(f"{unfinished} of {results.planned} planned runs are not complete, {len(results.failed)} of them "
+                    "because they failed; effects rest on the pairs that are.")
+    parts = [part for claim in claims for part in parts_of(claim) if not part.exploratory]
+    alone = sum(part.pairs < 2 for part in parts)
+    if alone:
+        said.append(f"{alone} of {len(parts)} parts have fewer than two pairs of runs and so no interval: they cannot "
+                    "be decided.")
+    wide = sum(part.verdict == "undecided" and part.pairs >= 2 for part in parts)
+    if wide:
+        said.append(f"{wide} {'has' if wide == 1 else 'have'} an interval too wide, or too near the border of what is "
+                    "expected, for a verdict; more seeds would narrow it.")
+    with_interval = len(parts) - alone
+    if with_interval > 1:
+        said.append(f"The {with_interval} intervals are not adjusted for their number.")
+    said.append(f"Nothing here speaks of other datasets than {listed(names.values())}, nor of other settings than "
+                "those above.")
+    return " ".join(said)
+
+
+def conclusion(claim, names):
+    """One sentence a claim: its verdict and the effect that it hangs on."""
+    part = decisive(claim)
+    sentence = claim["sentence"].rstrip(".")
+    found = f"{part.name}, {names[part.dataset]}: {effect(part.effect, part.low, part.high, part.unit)}"
+    if not part.pairs:
+        found = f"{part.name}, {names[part.dataset]}: no pair of runs is complete"
+    return f"{claim['id']} is {claim['verdict']}: {sentence} ({found})."

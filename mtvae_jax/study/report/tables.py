@@ -1,0 +1,143 @@
+"""The tables of a report."""
+
+from mtvae_jax.study.report.document import Table, Verdict
+from mtvae_jax.study.report.formats import NOTHING, count, duration, effect, interval, listed, mean, number, with_unit
+from mtvae_jax.study.report.looks import LATENTS, ORDER, model_label
+from mtvae_jax.study.report.parts import decisive
+from mtvae_jax.study.report.replicates import mean_interval, replicates, values_of
+
+_SPLITS = ("train", "validation", "test")
+_SETTINGS = {
+    "max_train": "Training images, at most",
+    "beta_scales": "Multiples of β",
+    "kl_warmups": "KL warm-ups, epochs",
+    "depths": "Hidden layers",
+    "fold_seeds": "Seeds a fold",
+    "data_dir": "Folder of tensorflow-datasets",
+}
+
+
+def what_was_run(results):
+    runs = f"{results.complete} of {results.planned} complete"
+    rows = [
+        ("Study", results.study),
+        ("Protocol", results.protocol),
+        *((_SETTINGS.get(name, _words(name)), _value(value)) for name, value in results.settings.items()),
+        ("Runs", runs + (f", {len(results.failed)} failed" if results.failed else "")),
+        ("Date", results.date),
+        ("Device", results.device),
+        ("Computing time of all runs", duration(results.hours)),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in results.versions.items())),
+    ]
+    return Table("The study.", ("What", "Value"), tuple(rows))
+
+
+def datasets(results, names):
+    rows = tuple(
+        (
+            names.get(name, name),
+            "\u00a0×\u00a0".join(str(side) for side in data["image_shape"]),
+            *(count(data["images"][split]) for split in _SPLITS),
+            data["fingerprint"],
+            str(data.get("provenance", NOTHING)),
+        )
+        for name, data in results.data.items()
+    )
+    return Table("The data. Images are counted after any reduction by the protocol; the fingerprint is taken from all "
+                 "pixels.", ("Dataset", "Shape", "Training", "Validation", "Test", "Fingerprint", "Provenance"), rows,
+                 numeric=(2, 3, 4), stacked=True)
+
+
+def failures(results):
+    rows = tuple((failure["name"], failure["run"], failure["error"]) for failure in results.failed)
+    return Table("Runs that failed.", ("Run", "Folder", "Error"), rows, stacked=True)
+
+
+def verdicts(claims, names):
+    """A row a claim, with the effect that decides it."""
+    rows = tuple(
+        (claim["id"], claim["sentence"], Verdict(claim["verdict"]), _key_effect(claim, names))
+        for claim in claims
+    )
+    return Table("What the thesis claims, the verdict, and the effect that it hangs on, with its interval.",
+                 ("Claim", "In words", "Verdict", "Key effect"), rows, stacked=True)
+
+
+def _key_effect(claim, names):
+    part = decisive(claim)
+    said = effect(part.effect, part.low, part.high, part.unit) if part.effect is not None else "no pair of runs"
+    return f"{part.name}, {names[part.dataset]}: {said}"
+
+
+def effects(parts, names, caption):
+    rows = tuple(
+        (
+            part.claim,
+            part.name,
+            names[part.dataset],
+            NOTHING if part.effect is None else _effect_alone(part),
+            interval(part.low, part.high, part.unit),
+            str(part.pairs),
+            part.expected_words,
+            Verdict(part.verdict, part.exploratory),
+        )
+        for part in parts
+    )
+    columns = ("Claim", "Part", "Dataset", "Effect", "Interval", "Pairs", "Expected", "Verdict")
+    return Table(caption, columns, rows, numeric=(3, 4, 5), stacked=True)
+
+
+def _effect_alone(part):
+    """With as many digits as in its interval."""
+    return effect(part.effect, part.low, part.high, part.unit).partition(" [")[0]
+
+
+_LEVELS = {
+    "gaussian": {
+        "test/reconstruction": "Reconstruction from z",
+        "test/reconstruction_conditioned": "Reconstruction from z and m",
+        "test/kl": "KL, nats",
+        "test/bits_per_dim": "Bits/dim",
+    },
+    "vq": {
+        "test/reconstruction": "Reconstruction from z",
+        "test/reconstruction_conditioned": "Reconstruction from z and m",
+        "test/vq": "VQ objective",
+        "test/perplexity": "Perplexity",
+    },
+}
+
+
+def levels(results, names, dataset, latent):
+    """What each model reaches with the thesis' own settings; None where fewer than two models were run."""
+    rows = []
+    for method, sampling in ORDER:
+        runs = replicates(results.rows, dataset=dataset, latent=latent, method=method, sampling=sampling)
+        if runs:
+            cells = [mean(*mean_interval(values_of(runs, metric))) for metric in _LEVELS[latent]]
+            parameters = values_of(runs, "parameters")
+            size = with_unit(number(parameters[0] / 1e6), "M") if len(parameters) else NOTHING
+            rows.append((model_label(method, sampling), str(len(runs)), *cells, size))
+    if len(rows) < 2:
+        return None
+    several = any(int(row[1]) > 1 for row in rows)
+    caption = (f"{LATENTS[latent]} on {names[dataset]}: test figures with the default settings, mean over seeds"
+               + (" ± half the width of its 95 % interval" if several else "")
+               + ". Reconstruction is the mean squared error per pixel.")
+    columns = ("Model", "Seeds", *_LEVELS[latent].values(), "Parameters")
+    return Table(caption, columns, tuple(rows), numeric=tuple(range(1, len(columns))), stacked=True)
+
+
+def _words(name):
+    return name.replace("_", " ").capitalize()
+
+
+def _value(value):
+    if isinstance(value, (list, tuple)):
+        return listed(_value(item) if not isinstance(item, (list, tuple)) else " = ".join(map(_value, item))
+                      for item in value) or NOTHING
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: NOTHING}[value]
+    if isinstance(value, int):
+        return count(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

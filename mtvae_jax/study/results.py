@@ -1,0 +1,54 @@
+"""From complete runs to files: the table, the claims, the report."""
+
+import datetime
+
+from mtvae_jax import environment
+from mtvae_jax.study.collect import collect, curves, write_csv, write_parquet
+from mtvae_jax.study.pictures import both_reconstructions, sampling_types
+from mtvae_jax.study.report import Results, write_report
+from mtvae_jax.study.verdicts import judge_claims
+from mtvae_jax.workdir import read_run, read_summary
+
+
+def write_results(config, protocol, tasks, failures, folder):
+    """results.csv, results.parquet and the report, of the runs that are complete.
+
+    **Arguments:** `config`: of the study; `protocol`; `tasks`: {`Factors`: `Task`}; `failures`: {work directory:
+    error}; `folder`: of the study. **Returns:** the path of the report.
+    """
+    rows = collect(tasks, failures)
+    if rows:
+        write_csv(rows, folder / "results.csv")
+        write_parquet(rows, folder / "results.parquet")
+    runs = {task.workdir: task for task in tasks.values()}
+    complete = [task for task in runs.values() if task.complete]
+    summaries = [read_summary(task.workdir) for task in complete]
+    results = Results(
+        study=config.study,
+        protocol=protocol.name,
+        settings=_settings(protocol),
+        date=datetime.date.today().isoformat(),
+        device=", ".join(sorted({summary["device"] for summary in summaries})) or environment.device(),
+        versions=environment.versions(),
+        hours=sum(summary["wall_seconds"] for summary in summaries) / 3600,
+        data={
+            task.config.data.name: read_run(task.workdir)["data"]
+            for task in sorted(complete, key=lambda task: task.config.data.fold is None)  # the undivided one is shown
+        },
+        planned=len(runs),
+        complete=len(complete),
+        failed=tuple(
+            {"name": runs[workdir].name, "run": workdir.name, "error": error} for workdir, error in failures.items()
+        ),
+        rows=rows,
+        claims=[claim.to_dict() for claim in judge_claims(rows)],
+        curves=curves(tasks),
+        pictures=both_reconstructions(tasks),
+        sampling_types=sampling_types(protocol),
+    )
+    return write_report(results, folder)
+
+
+def _settings(protocol):
+    fields = ("datasets", "seeds", "folds", "fold_seeds", "epochs", "max_train", "exponents", "beta_scales", "depths")
+    return {name: getattr(protocol, name) for name in fields} | {"networks": f"1/{protocol.narrower} of the channels"}

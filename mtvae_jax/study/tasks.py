@@ -1,0 +1,65 @@
+"""From the runs that a study wants to work directories: what is there, what is still to be trained."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+from ml_collections import FrozenConfigDict
+
+from mtvae_jax.config import resolve
+from mtvae_jax.data import load_dataset
+from mtvae_jax.study.factors import config_of
+from mtvae_jax.workdir import default_workdir, read_summary
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One run. **Attributes:** `name`: for people; `config`: resolved; `workdir`: a `Path`."""
+
+    name: str
+    config: FrozenConfigDict
+    workdir: Path
+
+    @property
+    def complete(self):
+        """Whether it has been trained to its end."""
+        summary = read_summary(self.workdir)
+        return summary is not None and summary["epochs"] == self.config.train.epochs
+
+
+def make_tasks(plan, protocol, runs):
+    """The runs of a plan, each with its place.
+
+    Two sets of factors may describe one run, such as the thesis' own depth said and unsaid.
+
+    **Arguments:** `plan`: a list of `Factors`; `protocol`: `Protocol`; `runs`: the folder of all runs.
+    **Returns:** {`Factors`: `Task`}, in the order of the plan.
+    **Raises:** `UserError` where a dataset cannot be had or a setting does not fit its images.
+    """
+    tasks = {}
+    for factors in plan:
+        config = config_of(factors, protocol)
+        # Folds are of one dataset's images: all have its shape
+        dataset = dataset_of(config, folds=False)
+        config = resolve(config, dataset.image_shape)
+        tasks[factors] = Task(str(factors), config, default_workdir(config, dataset, runs))
+    return tasks
+
+
+def dataset_of(config, *, folds=True):
+    """The data of a run; of the last two kinds asked for no second copy is loaded.
+
+    **Arguments:** `folds`: False for the dataset without its division into folds.
+    """
+    data = config.data
+    return _load(
+        data.name,
+        directory=data.dir,
+        validation=data.validation,
+        fold=data.fold if folds else None,
+        num_folds=data.num_folds if folds else None,
+        max_train=data.max_train,
+    )
+
+
+_load = functools.lru_cache(maxsize=2)(load_dataset)

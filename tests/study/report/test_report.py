@@ -1,0 +1,273 @@
+"""The whole report: the sections it has, the numbers in it, and that it needs nothing but itself."""
+
+import dataclasses
+import html
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from study.report.synthetic_results import synthetic_results
+
+from mtvae_jax.errors import UserError
+from mtvae_jax.study.report import formats, write_report
+from mtvae_jax.study.report.compose import compose
+from mtvae_jax.study.report.document import Figure, Paragraph, Table, Verdict
+from mtvae_jax.study.report.html import to_html
+from mtvae_jax.study.report.markdown import to_markdown
+from mtvae_jax.study.verdicts import judge_claims
+
+VOID = {"meta", "link", "img", "source", "br"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and keeps them, the tables' cells and the text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text, self.rows = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text.append(data)
+        if self.open and {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return Page((report[1] / "report.html").read_text(encoding="utf-8"))
+
+
+def sections(results):
+    return {section.number or section.title: section for section in compose(results).sections}
+
+
+def blocks(results, kind):
+    return [block for section in compose(results).sections for block in section.blocks if isinstance(block, kind)]
+
+
+def text_of(document):
+    """All that a document says, in order, with the page and its Markdown alike."""
+    for section in document.sections:
+        yield section.heading
+        for block in section.blocks:
+            if isinstance(block, Paragraph):
+                yield block.text
+            elif isinstance(block, Figure):
+                yield block.caption
+            elif isinstance(block, Table):
+                yield from (cell.word if isinstance(cell, Verdict) else cell for row in block.rows for cell in row)
+
+
+def test_all_of_the_thesis_sections_in_its_order(results):
+    numbers = [section.number for section in compose(results).sections if section.number]
+    assert numbers == ["3.2.1", "4.1", "4.1.1", "4.1.2", "4.2", "4.2.1", "4.2.2", "4.3", "5.1", "5.1.1", "5.1.2", "5.2",
+                       "5.2.1", "5.2.2", "5.3", "5.4", "6"]
+
+
+def test_each_figure_of_the_thesis_once_a_dataset(results):
+    names = [figure.name for figure in blocks(results, Figure)]
+    assert len(set(names)) == len(names)
+    assert {"figure_3_6", "figure_4_1_fashion_mnist", "cross_validation"} <= set(names)
+    assert {"effects_fashion_mnist", "effects_natural_32", "effects_5_1_1", "effects_5_2_2"} <= set(names)
+    for name in ("figure_4_2", "figure_4_4", "figure_4_5", "figure_4_6", "exponents_gaussian", "exponents_vq", "depth",
+                 "rate_distortion"):
+        assert {f"{name}_fashion_mnist", f"{name}_natural_32"} <= set(names)
+
+
+def test_the_page_parses_and_refers_to_nothing_outside(report, page):
+    text = (report[1] / "report.html").read_text(encoding="utf-8")
+    assert not page.all("script")
+    references = [value for _, attrs in page.tags for name, value in attrs.items()
+                  if name in ("src", "srcset", "href", "data", "action", "poster")]
+    assert references
+    assert all(reference.startswith(("data:", "#")) for reference in references)
+    assert not re.search(r"https?://|url\(|@import", text)
+    identifiers = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(set(identifiers)) == len(identifiers)
+    assert {reference[1:] for reference in references if reference.startswith("#")} <= set(identifiers)
+
+
+def test_the_page_can_be_read_without_seeing_it(page):
+    assert all(len(attrs["alt"]) > 20 for attrs in page.all("img"))
+    assert {attrs.get("scope") for attrs in page.all("th")} == {"col", "row"}
+    assert page.text.count("\n") > 0
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert page.tags[0] == ("html", {"lang": "en"})
+
+
+def test_every_effect_stands_in_its_row(report, page):
+    for claim in report[0].claims:
+        for part in claim["parts"]:
+            (found,) = part["datasets"].values()
+            if found["effect"] is None:
+                continue
+            numbers = found["effect"], found["low"], found["high"]
+            effect, _, interval = formats.effect(*numbers, part["unit"]).partition(" [")
+            name = part["name"].removesuffix(" (exploratory)")
+            row = [claim["id"], name, "fashion_mnist", effect, f"[{interval}", str(found["pairs"])]
+            matching = [cells for cells in page.rows if cells[:6] == row]
+            assert matching
+            word = found["verdict"] + " (exploratory)" * part["exploratory"]
+            assert all(cells[-1].endswith(word) for cells in matching)
+
+
+def test_a_verdict_is_a_word_and_a_shape(report, page):
+    signs = {"supported": "●", "refuted": "✕", "undecided": "○"}
+    for claim in report[0].claims:
+        row = next(cells for cells in page.rows if cells[0] == claim["id"] and len(cells) == 4)
+        assert row[1] == claim["sentence"]
+        assert row[2] == signs[claim["verdict"]] + claim["verdict"]
+
+
+def test_both_formats_say_the_same(report, page):
+    markdown = (report[1] / "report.md").read_text(encoding="utf-8")
+    plain = html.unescape(re.sub(r"\\(.)", r"\1", markdown))
+    shown = "".join(page.text)
+    for text in text_of(compose(report[0])):
+        text = text.replace(" %", "\u202f%")
+        assert text in plain
+        assert text in shown
+
+
+def test_all_files_are_there(report):
+    results, folder = report
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"\]\((figures/[\w-]+\.png)\)", markdown)
+    assert len(pictures) == len(blocks(results, Figure))
+    for picture in pictures:
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+        assert (folder / picture).with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    assert json.loads((folder / "claims.json").read_text(encoding="utf-8")) == json.loads(json.dumps(results.claims))
+
+
+def test_captions_say_how_many_seeds_and_what_the_band_is(results):
+    captions = {figure.name: figure.caption for figure in blocks(results, Figure)}
+    assert "mean over 3 seeds" in captions["figure_4_2_fashion_mnist"]
+    assert "bands: its 95 % interval (t)" in captions["figure_4_2_fashion_mnist"]
+    assert "natural_32" in captions["figure_4_6_natural_32"]
+    unequal = dataclasses.replace(results, rows=[
+        {**row, "status": "failed"} if row["seed"] == 2 and row["method"] == "plain" else row for row in results.rows])
+    captions = {figure.name: figure.caption for figure in blocks(unequal, Figure)}
+    assert "plain: 2, multi-decoder, exact: 3" in captions["figure_4_2_fashion_mnist"]
+
+
+def test_curves_are_means_over_seeds(results):
+    figure = next(figure for figure in blocks(results, Figure) if figure.name == "figure_4_5_fashion_mnist")
+    axes = figure.draw(narrow=False).axes[0]
+    runs = [row["run"] for row in results.rows if row["latent"] == "gaussian" and row["method"] == "plain"
+            and row["dataset"] == "fashion_mnist" and row["fold"] is None and row["depth"] is None
+            and row["beta_scale"] == 1]
+    expected = [sum(results.curves[run][epoch]["val/kl"] for run in runs) / 3 for epoch in range(12)]
+    drawn = next(line for line in axes.lines if line.get_label() == "plain")
+    assert list(drawn.get_ydata()) == pytest.approx(expected)
+
+
+def test_a_study_of_one_figure_has_its_sections_alone():
+    found = sections(synthetic_results("figure_4_2", datasets=("fashion_mnist",), images=False))
+    assert "4.1.1" in found
+    assert not {"3.2.1", "4.1.2", "4.2", "4.2.1", "4.3", "5.2"} & found.keys()
+    note = found["What was run"].blocks[-1].text
+    assert "sections 3.2.1, 4.1.2, 4.2.1, 4.2.2, 4.3" in note
+    verdicts = next(block for block in found["Verdicts"].blocks if isinstance(block, Table))
+    assert [row[0] for row in verdicts.rows] == ["C1", "C2", "C3"]
+    silent = "C4, C5, C6, C7, C8, C9, C10, C11 and C12"
+    assert found["Verdicts"].blocks[-1].text == f"No run of this study speaks to {silent}."
+
+
+def test_of_all_studies_a_section_without_runs_says_so(results):
+    without = dataclasses.replace(results, claims=[claim for claim in results.claims if claim["id"] != "C12"])
+    assert [block.text for block in sections(without)["4.3"].blocks] == ["No run of this study speaks to this section."]
+
+
+def test_cross_validation_has_a_figure_with_the_single_folds(results):
+    section = sections(results)["4.3"]
+    (figure,) = [block for block in section.blocks if isinstance(block, Figure)]
+    axes = figure.draw(narrow=False).axes[0]
+    (part,) = [part for part in results.claims[-1]["parts"] if part["name"] == "C6, KL divergence"]
+    strokes = {line.get_xdata()[0] for line in axes.lines if line.get_alpha() is not None}
+    assert set(part["datasets"]["fashion_mnist"]["pair_effects"]) <= strokes
+    assert len(part["datasets"]["fashion_mnist"]["pair_effects"]) == 3
+
+
+def test_exploratory_parts_are_marked_and_stay_out_of_the_overview(results):
+    found = sections(results)
+    table = next(block for block in found["4.2.1"].blocks if isinstance(block, Table))
+    distinct = "KL divergence, gaussian sampling of distinct pixels against repeated ones"
+    assert distinct in {row[1] for row in table.rows if row[-1].exploratory}
+    assert not any("distinct" in block.text for block in found["4.2.1"].blocks if isinstance(block, Paragraph))
+    overview = next(block for block in found["Verdicts"].blocks if isinstance(block, Figure))
+    assert not any("distinct" in text.get_text() for text in overview.draw(narrow=False).texts)
+
+
+def test_undecided_is_said_with_the_reason():
+    one = synthetic_results("figure_4_5", datasets=("fashion_mnist",), seeds=1, images=False)
+    found = sections(one)
+    assert "undecided, because 1 of 1 pair is complete; an interval takes two" in found["4.2.1"].blocks[0].text
+    assert "C6, undecided" in found["4.2.1"].blocks[0].lead
+    assert "cannot be decided" in found["5.4"].blocks[0].text
+    assert "one seed has no interval" in next(b for b in blocks(one, Figure) if b.name.startswith("figure_4_5")).caption
+
+
+def test_nothing_ran_at_all(tmp_path):
+    results = synthetic_results("figure_4_2", datasets=("fashion_mnist",), images=False)
+    rows = [{**row, "status": "failed", "error": "loss is not finite"} for row in results.rows]
+    claims = [result.to_dict() for result in judge_claims(rows)]
+    nothing = dataclasses.replace(
+        results, rows=rows, claims=claims, complete=0, curves={},
+        failed=({"name": "gauss_plain, seed 0", "run": "run-1", "error": "loss is not finite"},))
+    text = write_report(nothing, tmp_path).read_text(encoding="utf-8")
+    page = Page(text)
+    assert ["gauss_plain, seed 0", "run-1", "loss is not finite"] in page.rows
+    assert "No pair of complete runs speaks to any claim." in text
+    assert not page.all("img")
+
+
+def test_names_are_escaped(results):
+    evil = '<script>alert("x")</script> & `a|b` *c*'
+    document = compose(dataclasses.replace(results, protocol=evil, failed=(
+        {"name": evil, "run": "r", "error": evil},)))
+    drawings = {}
+    document = dataclasses.replace(document, sections=tuple(
+        dataclasses.replace(section, blocks=tuple(b for b in section.blocks if not isinstance(b, Figure)))
+        for section in document.sections))
+    page = Page(to_html(document, drawings))
+    assert not page.all("script")
+    assert [evil, "r", evil] in page.rows
+    markdown = to_markdown(document)
+    assert "<script" not in markdown.replace("\\<script", "")
+    assert "a\\|b" in markdown
+
+
+def test_datasets_that_share_a_file_name_keep_their_figures_apart():
+    datasets = ("npz:one/images.npz", "npz:two/images.npz")
+    results = synthetic_results("figure_4_2", datasets=datasets, images=False)
+    names = [figure.name for figure in blocks(results, Figure)]
+    assert len(set(names)) == len(names) == 5  # of each of both: curves, all effects; and one of section 5.1.1
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(UserError, match="cannot be written") as error:
+        write_report(synthetic_results("figure_4_2", datasets=("fashion_mnist",), images=False), blocked / "report")
+    assert "\n" not in str(error.value)

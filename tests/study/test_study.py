@@ -1,0 +1,148 @@
+"""A study of a few runs of a few steps, from nothing to its report."""
+
+import io
+import json
+
+import pytest
+
+from mtvae_jax.errors import UserError
+from mtvae_jax.fit import Stopped
+from mtvae_jax.study import attempt, results
+from mtvae_jax.study.config import PROTOCOLS, protocol_of, study_config
+from mtvae_jax.study.protocols import Protocol
+from mtvae_jax.study.study import run_study
+
+TABLES = ("results.csv", "claims.json", "report.md")
+
+
+@pytest.fixture
+def tiny(digits_npz, tmp_path, monkeypatch):
+    """The config of a study of four runs of two epochs of four steps, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    protocol = Protocol(
+        name="tiny", datasets=(f"npz:{digits_npz}",), seeds=2, folds=2, fold_seeds=1, epochs=2, max_train=256,
+        exponents=(20.0, 60.0), beta_scales=(0.5, 1.0, 2.0), depths=(2, 4), kl_warmups=(1.0,), narrower=8,
+    )  # fmt: skip
+    monkeypatch.setitem(PROTOCOLS, "tiny", protocol)
+    config = study_config("figure_4_1")
+    config.protocol = "tiny"
+    return config
+
+
+def run(config, folder="study", **arguments):
+    stream = io.StringIO()
+    failures = run_study(config, folder, stream=stream, **arguments)
+    return failures, stream.getvalue()
+
+
+def tables(folder):
+    return {name: (folder / name).read_text() for name in TABLES}
+
+
+def test_from_nothing_to_a_report_and_never_twice(tiny, tmp_path):
+    failures, said = run(tiny)
+    assert failures == {}
+    assert "2 runs, 0 complete" in said
+    assert "2/2" in said
+    assert "left" in said
+    before = tables(tmp_path / "study")
+    claims = {claim["id"]: claim["verdict"] for claim in json.loads(before["claims.json"])}
+    assert set(claims) == {f"C{n}" for n in range(1, 13)}
+    assert "Figure 4.1" in before["report.md"]
+    assert (tmp_path / "study" / "report.html").stat().st_size > 20_000
+    assert not list(tmp_path.glob("runs/*/figures")), "a study has its own figures"
+
+    failures, said = run(tiny)
+    assert "2 runs, 2 complete" in said
+    assert "2/2" not in said
+    assert tables(tmp_path / "study") == before
+
+
+@pytest.fixture
+def claims_alone(monkeypatch):
+    """Drawing takes longer than such runs do."""
+
+    def write_report(results, folder):
+        (folder / "claims.json").write_text(json.dumps(results.claims))
+
+    monkeypatch.setattr(results, "write_report", write_report)
+
+
+def test_stopped_again_and_again_it_ends_with_the_same_tables(tiny, tmp_path, claims_alone):
+    tiny.runs = "unbroken"
+    run(tiny, "of_unbroken")
+    tiny.runs = "broken"
+    for asked in (0, 1):  # in the middle of an epoch of the first run, and of the second
+
+        def stop_requested(left=[asked]):  # noqa: B006  one list a round
+            left[0] -= 1
+            return left[0] < 0
+
+        with pytest.raises(Stopped):
+            run(tiny, "of_broken", stop_requested=stop_requested)
+    run(tiny, "of_broken")
+    for name in ("results.csv", "claims.json"):
+        unbroken, broken = ((tmp_path / folder / name).read_text() for folder in ("of_unbroken", "of_broken"))
+        assert broken.replace("broken/", "") == unbroken.replace("unbroken/", ""), name
+
+
+def test_a_run_that_fails_is_named_and_the_rest_goes_on(tiny, tmp_path, monkeypatch):
+    train = attempt.train
+
+    def fails_with_seed_0(config, *arguments, **named):
+        if config.seed == 0:
+            raise RuntimeError("out of memory: no room\nfor anything")
+        return train(config, *arguments, **named)
+
+    monkeypatch.setattr(attempt, "train", fails_with_seed_0)
+    failures, said = run(tiny)
+    (error,) = failures.values()
+    assert error == "RuntimeError: out of memory: no room for anything"
+    assert "FAILED: RuntimeError" in said
+    assert "out of memory" in (tmp_path / "study" / "report.md").read_text()
+    assert [log for log in (tmp_path / "study" / "logs").glob("*.txt") if "Traceback" in log.read_text()]
+
+    monkeypatch.setattr(attempt, "train", train)
+    failures, said = run(tiny)  # another try
+    assert failures == {}
+    assert "2 runs, 1 complete" in said
+
+
+def test_a_report_of_what_is_there_trains_nothing(tiny, tmp_path):
+    tiny.report_only = True
+    failures, said = run(tiny)
+    assert failures == {}
+    assert "2 runs, 0 complete" in said
+    assert not (tmp_path / "runs").exists()
+    assert (tmp_path / "study" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("protocol", "smal", "config.protocol = 'smal': must be one of full, small, quick; did you mean small?"),
+        ("where", "cloud", "config.where = 'cloud': must be one of here, processes, slurm"),
+        ("seeds", 0, "config.seeds = 0: must be an integer of at least 1"),
+        ("folds", 1, "config.folds = 1: must be an integer of at least 2"),
+        ("datasets", "mnist,,cifar10", "config.datasets = 'mnist,,cifar10': must be names of datasets"),
+    ],
+)
+def test_a_wrong_setting_is_said_in_one_line(field, value, message):
+    config = study_config("all")
+    config[field] = value
+    with pytest.raises(UserError) as error:
+        protocol_of(config)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_that_does_not_exist_names_the_nearest():
+    with pytest.raises(UserError, match=r"did you mean figure_4_2\?"):
+        study_config("figure4_2")
+
+
+def test_data_that_cannot_be_had_end_the_study_before_its_first_run(tiny, tmp_path):
+    tiny.datasets = "npz:missing.npz"
+    with pytest.raises(UserError, match="missing"):
+        run(tiny)
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,242 @@
+"""The command line of `python -m mtvae_jax.runs`; exit status as that of launch.py."""
+
+import argparse
+import math
+import os
+import re
+import shutil
+import sys
+import traceback
+from pathlib import Path
+
+from mtvae_jax.errors import UserError
+from mtvae_jax.runs import clean, compare
+from mtvae_jax.runs.choose import check_field, choose, parse_condition, sort
+from mtvae_jax.runs.find import find, looks_like_run
+from mtvae_jax.runs.in_use import Holders
+from mtvae_jax.runs.listing import listing
+from mtvae_jax.runs.loadable import loadable
+from mtvae_jax.runs.row import columns, row
+from mtvae_jax.runs.run import read_run
+from mtvae_jax.runs.text import amount, as_csv, as_json, number_of, pad, printable
+
+USAGE = """\
+usage: python -m mtvae_jax.runs [list] [DIR …] [--where=CONDITION …] [--sort=FIELD] [--columns=FIELD,…] [--json | --csv]
+       python -m mtvae_jax.runs compare RUN RUN … [--json | --csv | --markdown]
+       python -m mtvae_jax.runs clean [DIR …] [--best-only] [--idle=HOURS] [--yes]
+
+list: the runs in folders and the folders in them, runs/ by default, a line each
+
+  python -m mtvae_jax.runs
+  python -m mtvae_jax.runs --where=state=complete --sort=val/loss       the best first; --sort=-size: the largest first
+  python -m mtvae_jax.runs --where=model.latent=vq --where='test/loss<0.02' --where=name~mnist
+  python -m mtvae_jax.runs --columns=state,loss.beta,test/kl,prior/test/nats
+  python -m mtvae_jax.runs --csv > runs.csv                             every field of every run
+
+  A condition is FIELD, one of = != < <= > >= ~ (contains), and a value. Fields are those of the config (train.epochs,
+  model.hidden_dims=32,64), metrics (val/loss, test/psnr, of the second stage prior/test/nats, of the judge
+  generation/…), and name, path, state, problem, epoch, epochs, best_epoch, second_stage, second_stage_epoch,
+  parameters, size (size>100MB), touched (touched>2026-11-01, in UTC), device. The state is complete, stopped, running,
+  empty or damaged.
+
+compare: the settings in which runs differ, and beside them what came of each
+
+  python -m mtvae_jax.runs compare runs/gauss_multi-mnist-1f2e3d4c runs/gauss_plain-mnist-5a6b7c8d
+  python -m mtvae_jax.runs compare runs/vq_*-mnist-* --markdown > comparison.md
+
+  The best of a metric is marked, where one end is better and the runs measure the same thing. Figures of a run that
+  is not complete are those of its best epoch so far.
+
+clean: what can go, and how much it is; only --yes deletes
+
+  python -m mtvae_jax.runs clean
+  python -m mtvae_jax.runs clean runs --best-only --yes
+
+  Temporary files, half-written checkpoints, checkpoints of complete runs that are neither the best nor the latest,
+  empty folders, runs that never saved anything. What is no run, what is damaged, links and what is in use stay.
+  --best-only    also the latest checkpoint of complete runs, once the best has been read back, and what a complete
+                 second stage was trained on. Such a run still loads (which="latest" is then the best); made longer with
+                 --config.train.epochs, it goes on from its best epoch.
+  --idle=HOURS   folders that have changed since are taken to be in use: 1 by default, three epochs if that is more,
+                 24 before a run has saved anything; 0 looks only for processes and lock files
+
+Exit status: 0 done; 2 the command or a file is wrong, and one line on stderr says how to mend it; 75 stopped by Ctrl-C,
+the same command goes on; 1 anything else.
+"""
+
+_COMMANDS = ("list", "compare", "clean")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        message = re.sub(r"^unrecognized arguments: (.*)", r"\1: is not an option here", message)
+        raise UserError(f"{message}; see python -m mtvae_jax.runs --help")
+
+
+def main(arguments):
+    """**Returns:** the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names are bytes, and not all terminals speak UTF-8
+    try:
+        if {"--help", "-h"} & set(arguments):
+            print(USAGE, end="")
+            return 0
+        command, rest = ("list", arguments) if arguments[:1] not in [[c] for c in _COMMANDS] else (
+            arguments[0], arguments[1:]
+        )
+        status = {"list": _list, "compare": _compare, "clean": _clean}[command](rest)
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        print(f"runs: {printable(str(error))}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone (`| head`)
+        return 1
+    except KeyboardInterrupt:
+        print("runs: stopped; the same command goes on", file=sys.stderr)
+        return 75
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _list(arguments):
+    parser = _parser(folders=True)
+    parser.add_argument("--where", action="append", default=[], type=str)
+    parser.add_argument("--sort", default="name")
+    parser.add_argument("--columns")
+    _formats(parser, "json", "csv")
+    options = parser.parse_args(arguments)
+    conditions = [parse_condition(text) for text in options.where]
+    found, holders = find(options.paths), Holders()
+    rows = [row(read_run(path, name, holders.of(path))) for path, name in found.runs.items()]
+    fields = None if options.columns is None else [field.strip() for field in options.columns.split(",")]
+    for field in fields or ():
+        check_field(field, rows, "--columns")
+    chosen = sort(choose(rows, conditions), "name")
+    if rows:
+        check_field(options.sort.removeprefix("-"), rows, "--sort")
+        chosen = sort(chosen, options.sort) if chosen else []
+    names = fields and list(dict.fromkeys(["name", *fields]))
+    if options.json:
+        print(as_json([{n: r.get(n) for n in names} if names else r for r in chosen]), end="")
+    elif options.csv:
+        names = names or columns(chosen)
+        print(as_csv([names, *([r.get(name) for name in names] for r in chosen)]), end="")
+    elif chosen:
+        print(listing(chosen, fields, _terminal()), end="")
+    else:
+        where = " and ".join(str(path) for path in options.paths)
+        print(printable(f"{where}: " + (f"none of {number_of(len(rows), 'run')} is so" if rows else "holds no runs")))
+    return 0
+
+
+def _compare(arguments):
+    parser = _parser(folders=False)
+    _formats(parser, "json", "csv", "markdown")
+    options = parser.parse_args(arguments)
+    paths = list(dict.fromkeys(Path(path) for path in options.paths))
+    for path in paths:
+        if not looks_like_run(path):
+            what = "holds no run" if os.path.isdir(path) else "is a file" if os.path.exists(path) else "does not exist"
+            raise UserError(f"{path}: {what}; give work directories, as python -m mtvae_jax.runs lists them")
+    if len(paths) < 2:
+        raise UserError("compare: takes two runs or more; for example compare runs/vq_*")
+    names = [os.path.basename(os.path.realpath(path)) for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    holders = Holders()
+    runs = [read_run(path, name, holders.of(path)) for path, name in zip(paths, names, strict=True)]
+    comparison = compare.compare(runs)
+    for name in ("json", "csv", "markdown"):
+        if getattr(options, name):
+            print(getattr(compare, f"to_{name}")(comparison), end="")
+            return 0
+    print(compare.to_text(comparison, _terminal()), end="")
+    return 0
+
+
+def _clean(arguments):
+    parser = _parser(folders=True)
+    parser.add_argument("--best-only", action="store_true")
+    parser.add_argument("--idle", type=_hours)
+    parser.add_argument("--yes", action="store_true")
+    options = parser.parse_args(arguments)
+    settings = {"best_only": options.best_only, "idle": options.idle}
+    found = find(options.paths)
+    plans = clean.make_plans(found, **settings)
+    going = [plan for plan in plans if plan.items and plan.left_alone is None]
+    refused = {plan.name: plan.left_alone for plan in plans if plan.left_alone is not None}
+    if not options.yes:
+        for plan in going:
+            _say(plan.name, plan.items)
+        _say_left_alone(refused)
+        what = _sum([(plan, plan.items) for plan in going])
+        end = "; nothing is deleted yet: the same command with --yes does it" if going else ""
+        print(f"{what} can go{end}" if going else f"nothing can go from {number_of(len(found.runs), 'run')}")
+        return 0
+    answers = loadable([plan.folder for plan in going if any(item.needs_best for item in plan.items)])
+    good = {path for path, error in answers.items() if error is None}
+    refused |= {str(path): f"its best cannot be loaded, so the rest stays: {e}" for path, e in answers.items() if e}
+    done, failures = [], {}
+    for plan in going:
+        gone, failed = clean.delete(plan, **settings, loadable=good)
+        _say(plan.name, gone)
+        done += [(plan, gone)] if gone else []
+        failures |= {str(plan.folder / path): reason for path, reason in failed.items()}
+    _say_left_alone(refused)
+    print(f"{_sum(done)} deleted" if done else f"nothing to delete in {number_of(len(found.runs), 'run')}")
+    if failures:
+        (path, reason), *others = failures.items()
+        more = f" (and {number_of(len(others), 'other')})" if others else ""
+        raise UserError(f"{path}: is not deleted ({reason}){more}; mend that, and give the same command again")
+    return 0
+
+
+def _say(name, items):
+    if items:
+        print(printable(name))
+    for item in items:
+        print(printable(f"  {pad(amount(item.size), 8, True)}  {item.path}: {item.what}" if item.path != "." else
+                        f"  {pad(amount(item.size), 8, True)}  all of it: {item.what}"))
+
+
+def _say_left_alone(refused):
+    if refused:
+        print("left alone:")
+    for name, reason in refused.items():
+        print(printable(f"  {name}: {reason}"))
+
+
+def _sum(done):
+    things, size = sum(len(items) for _, items in done), sum(item.size for _, items in done for item in items)
+    return f"{number_of(things, 'thing')} in {number_of(len(done), 'folder')}, {amount(size)},"
+
+
+def _hours(text):
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 <= hours < math.inf:
+        raise UserError(f"--idle={text}: must be a number of hours, 0 or more")
+    return 3600 * hours
+
+
+def _parser(*, folders):
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("paths", nargs="*", default=["runs"] if folders else [])
+    return parser
+
+
+def _formats(parser, *names):
+    group = parser.add_mutually_exclusive_group()
+    for name in names:
+        group.add_argument(f"--{name}", action="store_true")
+
+
+def _terminal():
+    """The columns of the terminal, None where the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

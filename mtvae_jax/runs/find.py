@@ -1,0 +1,83 @@
+"""Runs below a folder, at any depth."""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+from mtvae_jax.errors import UserError
+from mtvae_jax.runs.files import Damaged, entries, is_real_folder, read_json
+
+# In a run: there are no other runs in these.
+OF_A_RUN = re.compile(r"checkpoints|figures|tensorboard|prior-[0-9a-f]{8}")
+# As `mtvae_jax.workdir.default_workdir` names them.
+_DEFAULT_NAME = re.compile(r"(gauss|vq)_[a-z]+-.+-[0-9a-f]{8}", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """**runs**: {path: name}, in the order of names; **empty**: {path: name} of folders made for runs that never came
+    to write their config.json."""
+
+    runs: dict
+    empty: dict
+
+
+def find(folders):
+    """**Arguments:** `folders`: paths as the user gave them; hidden folders and links in them are not looked into.
+
+    **Raises:** `UserError` where one is no folder.
+    """
+    runs, empty, seen = {}, {}, set()
+    for top in map(Path, folders):
+        if not os.path.isdir(top):  # unlike Path.is_dir, never an error
+            what = "is a file" if os.path.exists(top) else "does not exist"
+            raise UserError(f"{top}: {what}; give the folder that your runs are in, or the work directory of one")
+        waiting = [top]
+        while waiting:
+            path = waiting.pop()
+            real = os.path.realpath(path)
+            if real in seen:
+                continue
+            seen.add(real)
+            is_run = looks_like_run(path)
+            if is_run:
+                runs[path] = _name(path, top, folders)
+            elif path != top and never_begun(path):
+                empty[path] = _name(path, top, folders)
+            waiting += [
+                entry
+                for entry in reversed(entries(path))
+                if is_real_folder(entry) and not entry.name.startswith(".")
+                and not (is_run and OF_A_RUN.fullmatch(entry.name))
+            ]
+    return Found(runs, empty)
+
+
+def looks_like_run(path):
+    """Whether a folder is a run, be it damaged: its config.json says so, or cannot be read, or is gone from among the
+    files that only runs have.
+    """
+    traces = sum(os.path.exists(path / name) for name in ("metrics.jsonl", "summary.json", "checkpoints"))
+    if not os.path.isfile(path / "config.json"):
+        return traces > 1
+    try:
+        description = read_json(path / "config.json")
+    except Damaged:
+        return True
+    if all(isinstance(description.get(part), dict) for part in ("config", "data")):
+        return True
+    return traces > 0 and "model_step" not in description  # which is a second stage's, of the run around it
+
+
+def never_begun(path):
+    """Whether a folder was made for a run that never came to write its config.json."""
+    if not is_real_folder(path) or not _DEFAULT_NAME.fullmatch(path.name):
+        return False
+    return all(entry.name == "config.tmp" for entry in entries(path))
+
+
+def _name(path, top, folders):
+    if len(folders) > 1:
+        return str(path)
+    return os.path.basename(os.path.realpath(path)) if path == top else str(path.relative_to(top))

@@ -1,21 +1,23 @@
-"""Packs the benchmarks for a machine with GPUs, JAX and PyTorch, but without a network.
+"""Packs the benchmarks and the studies for a machine with GPUs, JAX and PyTorch, but without a network.
 
-    python -m benchmarks.gpu_bundle OUT_DIR                     # then carry OUT_DIR there, and run
-    OUT=RESULTS_DIR bash OUT_DIR/run.sh                         # there; nine minutes
+    python -m benchmarks.gpu_bundle OUT_DIR --images=FILE.npz   # then carry OUT_DIR there, and run
+    OUT=RESULTS_DIR bash OUT_DIR/benchmarks.sh                  # there; nine minutes
+    OUT=RESULTS_DIR bash OUT_DIR/study.sh                       # there; nine minutes, or MINUTES=…
 
-The folder holds the code, wheels of what such machines tend to lack, images if any are named, and `run.sh`, which
-installs and runs `python -m benchmarks`. Further arguments of run.sh are the benchmarks'; PYTHON names an interpreter.
+The folder holds the code, wheels of what such machines tend to lack, the images that are named, and the scripts of
+`benchmarks/gpu_scripts`. `study.sh` runs `configs/thesis.py:all` on the images by the protocol `small` with 5 seeds and
+40 epochs. PYTHON names an interpreter.
 """
 
 import argparse
 import shutil
 import subprocess
 import sys
-import textwrap
 from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+SCRIPTS = Path(__file__).parent / "gpu_scripts"
 CODE = ("mtvae_jax", "benchmarks", "configs", "launch.py")
 WHEELS = ("ml-collections", "tensorboardX")  # pure Python, in the versions installed here
 LIMIT_BYTES = 60 * 2**20
@@ -40,28 +42,12 @@ def pack(directory, image_files=()):
     (directory / "images").mkdir()
     for file in image_files:
         shutil.copy(file, directory / "images")
-    (directory / "run.sh").write_text(_script([Path(file).name for file in image_files]))
+    for script in SCRIPTS.iterdir():
+        shutil.copy(script, directory)
     size = sum(path.stat().st_size for path in directory.rglob("*"))
     if size > LIMIT_BYTES:
         raise SystemExit(f"{directory}: {size / 2**20:.0f} MiB, more than {LIMIT_BYTES // 2**20}: fewer images")
     return size
-
-
-def _script(image_names):
-    images = ",".join(f"npz:$bundle/images/{name}" for name in image_names)
-    # Beside the packages that are there, not in a virtual environment: one of those would not see another's packages.
-    return textwrap.dedent(f"""\
-        #!/usr/bin/env bash
-        set -euo pipefail
-        bundle=$(cd "$(dirname "$0")" && pwd)
-        python=${{PYTHON:-python3}}
-        site=$(mktemp -d)
-        trap 'rm -rf "$site"' EXIT
-        "$python" -m pip install --quiet --no-index --no-deps --target "$site" "$bundle"/wheels/*.whl
-        export PYTHONPATH="$bundle/code:$site" PYTHONUNBUFFERED=1
-        cd "$bundle/code"
-        "$python" -m benchmarks --minutes=9 --images="{images}" --output="${{OUT:-$bundle/results}}" "$@"
-        """)
 
 
 def main():
@@ -72,7 +58,7 @@ def main():
     if flags.directory.exists():
         parser.error(f"{flags.directory} is there already")
     size = pack(flags.directory, [file for file in flags.images.split(",") if file])
-    print(f"{flags.directory}: {size / 2**20:.1f} MiB; there: OUT=RESULTS_DIR bash {flags.directory.name}/run.sh")
+    print(f"{flags.directory}: {size / 2**20:.1f} MiB; benchmarks.sh and study.sh are to be run there")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,18 @@ def _rate_distortion(protocol):
     ]
 
 
+def _refuted(protocol):
+    """Whether a refutation comes from the weight of two reconstructions in the loss, or from the fully connected layer
+    that a grid of codes and m go through."""
+    del protocol
+    return [
+        *(_kind(latent, "multi_decoder", balancing="halves") for latent in ("gaussian", "vq")),
+        _kind("vq", "multi_decoder", merge="spatial"),
+        _kind("gaussian", "plain"),
+        _kind("vq", "plain"),
+    ]
+
+
 def _headline(protocol):
     """What the claims compare over folds (thesis 4.3)."""
     axes = {"exponent": protocol.exponents}
@@ -90,6 +102,7 @@ STUDIES = {
     "exponents": Study("The exponent of the power law", _exponents),
     "balancing": Study("Loss balancing", _balancing),
     "depth": Study("Depth and posterior collapse", _depth),
+    "refuted": Study("What was refuted, looked into", _refuted),
     "rate_distortion": Study("Reconstruction at equal rate", _rate_distortion),
     "cross_validation": Study("Cross-validation", _headline, folds=True),
 }

@@ -10,6 +10,7 @@ from mtvae_jax.methods import METHODS
 BALANCING = {
     "fixed": {},
     "coefficients": {"weights": (1.0, 0.5)},  # of a multi-decoder's two reconstructions
+    "halves": {"weights": (0.5, 0.5)},  # as much reconstruction against the latent's term as with one decoder
     "softadapt": {"balancing": "softadapt", "softadapt_variant": "original"},
     "softadapt_normalized": {"balancing": "softadapt", "softadapt_variant": "normalized"},
     "softadapt_loss_weighted": {"balancing": "softadapt", "softadapt_variant": "loss_weighted"},
@@ -23,8 +24,8 @@ class Factors:
 
     **Attributes:** `sampling`, `exponent`: None where the method has none, and filled in where it has; `beta_scale`: β
     is the default one times this; `balancing`: a key of `BALANCING`; `depth`: hidden layers of a Gaussian model, None:
-    as many as its images ask for; `latent_dim`: None: the default; `kl_warmup`: epochs; `fold`: None outside of a
-    cross-validation.
+    as many as its images ask for; `latent_dim`, `merge`: of the model's config, None: the default; `kl_warmup`: epochs;
+    `fold`: None outside of a cross-validation.
     """
 
     dataset: str
@@ -37,6 +38,7 @@ class Factors:
     balancing: str = "fixed"
     depth: int | None = None
     latent_dim: int | None = None
+    merge: str | None = None
     kl_warmup: float = 0.0
     seed: int = 0
     fold: int | None = None
@@ -68,6 +70,7 @@ _SAID_WHERE_UNUSUAL = {
     "balancing": "{}",
     "depth": "{} layers",
     "latent_dim": "latent of {}",
+    "merge": "{} merge",
     "kl_warmup": "KL warm-up of {:g} epochs",
     "fold": "fold {}",
 }
@@ -114,6 +117,8 @@ def _set_model(model, factors, narrower):
     model.residual_dim = max(1, model.residual_dim // narrower)
     if factors.latent_dim is not None:
         model.latent_dim = factors.latent_dim
+    if factors.merge is not None:
+        model.merge = factors.merge
     if factors.depth is None:
         return
     if factors.latent != "gaussian":

@@ -108,7 +108,7 @@ def test_loss_balancing_keeps_what_it_does_not_name(balancing):
     factors = Factors(dataset="mnist", latent="gaussian", method="multi_decoder", balancing=balancing)
     config = config_of(factors, PROTOCOLS["full"])
     assert (config.loss.balancing == "softadapt") == balancing.startswith("softadapt")
-    assert config.loss.weights == ((1.0, 0.5) if balancing == "coefficients" else (1.0, 1.0))
+    assert config.loss.weights == {"coefficients": (1.0, 0.5), "halves": (0.5, 0.5)}.get(balancing, (1.0, 1.0))
 
 
 def test_a_run_is_named_as_a_person_would():

@@ -61,7 +61,7 @@ def test_a_part_compares_two_different_things(part):
     assert (a, part.metric) != (b, part.metric_b or part.metric)
     differ = {name for name in {*a[0], *b[0]} if a[0].get(name) != b[0].get(name)}
     if "method" in differ:  # which brings factors of its own
-        differ -= {"sampling", "exponent", "balancing"}
+        differ -= {"sampling", "exponent", "balancing", "merge"}
     assert len(differ) <= 1, "two things vary at once"
 
 

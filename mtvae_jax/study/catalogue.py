@@ -75,11 +75,14 @@ def _rate_distortion(protocol):
 
 def _refuted(protocol):
     """Whether a refutation comes from the weight of two reconstructions in the loss, or from the fully connected layer
-    that a grid of codes and m go through."""
+    through which m is merged."""
     del protocol
     return [
         *(_kind(latent, "multi_decoder", balancing="halves") for latent in ("gaussian", "vq")),
+        *(_kind("gaussian", "multi_decoder", sampling=s, merge="spatial") for s in ("exact", "uniform")),
         _kind("vq", "multi_decoder", merge="spatial"),
+        _kind("gaussian", "single_decoder", merge="spatial"),
+        _kind("vq", "single_decoder", exponent=60.0, merge="spatial"),
         _kind("gaussian", "plain"),
         _kind("vq", "plain"),
     ]

@@ -99,6 +99,11 @@ DEEPEST_WARM = Model("the deepest plain Gaussian VAE with a KL warm-up", {**_DEE
 MULTI = Model("the Gaussian multi-decoder", _GAUSSIAN_MULTI)
 MULTI_EXACT = Model("the Gaussian multi-decoder with exact sampling", _GAUSSIAN_MULTI)
 MULTI_UNIFORM = Model("the Gaussian multi-decoder with uniform sampling", {**_GAUSSIAN_MULTI, "sampling": "uniform"})
+_MULTI_SPATIAL = {**_GAUSSIAN_MULTI, "merge": "spatial"}
+MULTI_SPATIAL_EXACT = Model("the Gaussian multi-decoder with exact sampling that merges by convolutions",
+                            _MULTI_SPATIAL)
+MULTI_SPATIAL_UNIFORM = Model("the Gaussian multi-decoder with uniform sampling that merges by convolutions",
+                              {**_MULTI_SPATIAL, "sampling": "uniform"})
 MULTI_COEFFICIENTS = Model("the Gaussian multi-decoder with half the weight on the conditioned decoder",
                            {**_GAUSSIAN_MULTI, "balancing": "coefficients"})
 MULTI_HALVES = Model("the Gaussian multi-decoder with half the weight on each decoder",
@@ -109,6 +114,8 @@ MULTI_NORMALIZED = Model("the Gaussian multi-decoder with normalized SoftAdapt",
 MULTI_WEIGHTED = Model("the Gaussian multi-decoder with loss-weighted SoftAdapt",
                        {**_GAUSSIAN_MULTI, "balancing": "softadapt_loss_weighted"})
 SINGLE = Model("the Gaussian single decoder", _GAUSSIAN_SINGLE)
+SINGLE_SPATIAL = Model("the Gaussian single decoder that merges z and m by convolutions",
+                       {**_GAUSSIAN_SINGLE, "merge": "spatial"})
 SINGLE_UNIFORM = Model("the Gaussian single decoder with uniform sampling", _GAUSSIAN_SINGLE)
 SINGLE_20 = Model("the Gaussian single decoder at exponent 20", _GAUSSIAN_SINGLE)
 SINGLE_60 = Model("the Gaussian single decoder at exponent 60", {**_GAUSSIAN_SINGLE, "exponent": 60.0})
@@ -131,6 +138,8 @@ VQ_WEIGHTED = Model("the VQ multi-decoder with loss-weighted SoftAdapt",
 VQ_SINGLE = Model("the VQ single decoder", _VQ_SINGLE)
 VQ_SINGLE_20 = Model("the VQ single decoder at exponent 20", _VQ_SINGLE)
 VQ_SINGLE_60 = Model("the VQ single decoder at exponent 60", {**_VQ_SINGLE, "exponent": 60.0})
+VQ_SINGLE_60_SPATIAL = Model("the VQ single decoder at exponent 60 that merges by convolutions",
+                             {**_VQ_SINGLE, "exponent": 60.0, "merge": "spatial"})
 VQ_SINGLE_GAUSSIAN_20 = Model("the VQ single decoder with gaussian sampling at exponent 20", _VQ_SINGLE_GAUSSIAN)
 VQ_SINGLE_GAUSSIAN_60 = Model("the VQ single decoder with gaussian sampling at exponent 60",
                               {**_VQ_SINGLE_GAUSSIAN, "exponent": 60.0})
@@ -178,6 +187,10 @@ CLAIMS = (
              "similar results for both exact sampling and uniform sampling", exploratory=True),
         Part("VQ, reconstruction from z and m", VQ_MULTI_UNIFORM, VQ_MULTI_EXACT, CONDITIONED, SIMILAR,
              "very little difference between the two", exploratory=True),
+        _asked_later("Gaussian, merged by convolutions, KL divergence", MULTI_SPATIAL_UNIFORM, MULTI_SPATIAL_EXACT, KL,
+                     SIMILAR_LATENT),
+        _asked_later("Gaussian, merged by convolutions, reconstruction from z and m", MULTI_SPATIAL_UNIFORM,
+                     MULTI_SPATIAL_EXACT, CONDITIONED, SIMILAR),
     )),
     Claim("C4", "4.1.1, 4.1.2", "Loss balancing leaves what a second decoder does to Gaussian VAEs; on VQ-VAEs "
           "SoftAdapt changes the results little, but the loss fluctuates less.", (
@@ -236,6 +249,10 @@ CLAIMS = (
              "reduced the KL divergence loss of the latent space for both of the sampling methods"),
         Part("gaussian, reconstruction from z", SINGLE_GAUSSIAN, GAUSSIAN, RECONSTRUCTION, SLIGHTLY_HIGHER,
              "for both Uniform and Gaussian sampling … a slightly lower quality of the reconstruction"),
+        _asked_later("uniform, merged by convolutions, KL divergence", SINGLE_SPATIAL, GAUSSIAN, KL,
+                     SUBSTANTIALLY_LOWER),
+        _asked_later("uniform, merged by convolutions, reconstruction from z", SINGLE_SPATIAL, GAUSSIAN,
+                     RECONSTRUCTION, SLIGHTLY_HIGHER),
     )),
     Claim("C7", "4.2.1", "With one decoder for both tasks, uniform sampling lowers the KL divergence of a Gaussian VAE "
           "more than gaussian sampling.", (
@@ -282,6 +299,10 @@ CLAIMS = (
              "improve the quality of the reconstruction when no conditioning information is given", exploratory=True),
         Part("reconstruction from z, trend over exponents", VQ_SINGLE, None, RECONSTRUCTION, LOWER,
              "the higher the exponent value the better the reconstruction", along="exponent", exploratory=True),
+        _asked_later("uniform, exponent 60, merged by convolutions, VQ objective", VQ_SINGLE_60_SPATIAL, VQ_PLAIN, VQ,
+                     SUBSTANTIALLY_LOWER),
+        _asked_later("uniform, exponent 60, merged by convolutions, reconstruction from z", VQ_SINGLE_60_SPATIAL,
+                     VQ_PLAIN, RECONSTRUCTION, LOWER),
     )),
     Claim("C10", "4.1.1", "In deeper Gaussian VAEs the posterior collapses.", (
         Part("active dimensions, deepest against 4 layers", DEEPEST, GAUSSIAN_4, "test/active_units", LOWER,

@@ -3,11 +3,19 @@
 import contextlib
 import time
 
+_LEAST = 1e-9  # seconds; a coarse clock may not have moved, and speeds are divided by it
+
 
 class Clock:
-    """Counts over all the processes that a run takes; `record` and `resume` carry it through a checkpoint."""
+    """Counts over all the processes that a run takes; `record` and `resume` carry it through a checkpoint.
 
-    def __init__(self):
+    Of runs that train side by side each counts its share of the time, so that their sum is what the machine has spent.
+
+    **Arguments:** `side_by_side`: how many there are, this one included.
+    """
+
+    def __init__(self, side_by_side=1):
+        self._runs = self._most_runs = side_by_side
         self._started = time.perf_counter()
         self._wall_before = 0.0
         self._train_seconds = 0.0
@@ -21,8 +29,8 @@ class Clock:
         """Counts the block as training on so many images; it must wait for the device. Sets `call_seconds`."""
         start = time.perf_counter()
         yield
-        self.call_seconds = time.perf_counter() - start
-        self._train_seconds += self.call_seconds
+        self.call_seconds = max(time.perf_counter() - start, _LEAST)
+        self._train_seconds += self.call_seconds / self._runs
         self._train_images += images
         if self._first_step_seconds is None:
             self._first_step_seconds = time.perf_counter() - self._started
@@ -32,21 +40,23 @@ class Clock:
         """Counts the block as compiling."""
         start = time.perf_counter()
         yield
-        self._compile_seconds += time.perf_counter() - start
+        self._compile_seconds += (time.perf_counter() - start) / self._runs
 
     @property
     def images_per_second(self):
-        """Of training alone: without compiling, evaluating, saving and drawing."""
+        """Of all runs side by side, and of training alone: without compiling, evaluating, saving and drawing."""
         return self._train_images / self._train_seconds if self._train_seconds else 0.0
 
     def record(self):
-        """All that it has counted so far, in seconds and images."""
+        """All that it has counted so far, in seconds and images; and of how many runs the run ever was one, which says
+        whether it was the same to the bit as one trained alone."""
         return {
-            "wall_seconds": self._wall_before + time.perf_counter() - self._started,
+            "wall_seconds": self._wall_before + (time.perf_counter() - self._started) / self._runs,
             "train_seconds": self._train_seconds,
             "train_images": self._train_images,
             "compile_seconds": self._compile_seconds,
             "first_step_seconds": self._first_step_seconds,
+            "side_by_side": self._most_runs,
         }
 
     def resume(self, record):
@@ -56,3 +66,4 @@ class Clock:
         self._train_images = record["train_images"]
         self._compile_seconds += record["compile_seconds"]
         self._first_step_seconds = record["first_step_seconds"]
+        self._most_runs = max(self._most_runs, record.get("side_by_side", 1))

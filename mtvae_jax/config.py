@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 
+import numpy as np
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -33,8 +34,10 @@ def thesis_config(dataset="mnist", *, latent, method):
     **Arguments:** `dataset`: see `mtvae_jax.data.load_dataset`; `latent`: one of `LATENTS`; `method`: one
     of `METHODS`.
     **Returns:** a type-safe `ConfigDict`. Fields that are None are worked out by `resolve` once the data is known.
+    Every model has every field: one about a part that it has not, such as `model.codebook_size` for a Gaussian latent
+    or `conditioning.exponent` for constant counts, changes the name of a run and nothing else.
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise UserError(f"model.method = {method!r}: must be {_listed(tuple(METHODS))}")
     if latent not in LATENTS:
         raise UserError(f"model.latent = {latent!r}: must be {_listed(LATENTS)}")
@@ -177,10 +180,13 @@ def check(config):
 
     **Raises:** `UserError`, one line that names the field and what it may be.
     """
-    expected = field_names(thesis_config(latent="gaussian", method="plain"))
+    known = thesis_config(latent="gaussian", method="plain")
+    expected = field_names(known)
     for name in field_names(config):
+        if name in known and name not in expected:
+            raise UserError(f"config.{name} = {config[name]!r}: must be a section with fields of its own")
         if name not in expected:
-            raise unknown_field(name, thesis_config(latent="gaussian", method="plain"))
+            raise unknown_field(name, known)
     for name in expected:
         _check_field(config, name)
     _check_together(config)
@@ -198,7 +204,7 @@ def resolve(config, image_shape):
     config = config.copy_and_resolve_references()
     with config.unlocked():
         conditioning, loss, prior = config.conditioning, config.loss, config.prior
-        loss.weights = tuple(float(weight) for weight in loss.weights)  # 1 and 1.0 are one run
+        _use_floats(config)
         if conditioning.grid_stride > max(height, width):
             raise UserError(
                 f"config.conditioning.grid_stride = {conditioning.grid_stride}: must be at most the longer side, "
@@ -225,6 +231,7 @@ def resolve(config, image_shape):
             prior.unconditional = 0.0  # p(z) = N(0, I) is known
         if config.model.latent == "vq":
             loss.beta = DEFAULT_COMMITMENT if loss.beta is None else loss.beta
+            check(config)
             return config.lock()
         if loss.beta is None:
             loss.variance = DEFAULT_VARIANCE if loss.variance is None else loss.variance
@@ -236,7 +243,18 @@ def resolve(config, image_shape):
                 f"(β = 2σ²/D, D = {num_values}); set one of them"
             )
         loss.variance = variance if loss.variance is None else loss.variance
+    check(config)  # what was worked out may be out of range too
     return config.lock()
+
+
+def _use_floats(config):
+    """Numbers as the fields have them: 1 and 1.0 are one run."""
+    config.loss.weights = tuple(float(weight) for weight in config.loss.weights)
+    types = thesis_config(latent=config.model.latent, method=config.model.method)
+    for section, fields in types.items(preserve_field_references=False):
+        for field in fields if isinstance(fields, ConfigDict) else ():
+            if fields.get_type(field) is float and config[section][field] is not None:
+                config[section][field] = float(config[section][field])
 
 
 def to_dict(config):
@@ -290,21 +308,48 @@ def model_name(config):
 # ---------------------------------------------------------------------------------------------------------- the checks
 
 
+_MOST = 2**31 - 1  # counts are 32 bits on the devices
+# Beyond all use, and below what takes a machine down before anything can be said.
+_WIDEST = 65536  # channels
+_DEEPEST = 256  # layers
+_LARGEST_KERNEL = 99  # pixels a side
+
+
 def _listed(values):
     *most, last = [repr(v) if isinstance(v, str) else str(v) for v in values]
     return f"{', '.join(most)} or {last}" if most else last
 
 
 def _one_of(values):
-    return lambda v: v in values, _listed(values)
+    # Of their type, because 1 == True to Python.
+    return lambda v: isinstance(v, type(values[0])) and v in values, _listed(values)
 
 
 def _number(text, test):
-    return lambda v: isinstance(v, (int, float)) and math.isfinite(v) and test(v), text
+    # Both as it was written and as the devices have it: 1e-50 is not above 0 there.
+    def allowed(value):
+        return math.isfinite(_float32(value)) and test(value) and test(_float32(value))
+
+    return lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and allowed(v), text
 
 
-def _integer(low):
-    return lambda v: isinstance(v, int) and v >= low, f"an integer of at least {low}"
+def _float32(value):
+    """A number as it is in float32: infinite or 0 where that has none so large or so small."""
+    try:
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = float(np.float32(value))
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return 0.0 if abs(rounded) < np.finfo(np.float32).tiny else rounded
+
+
+def _integer(low, high=None):
+    test, text = _is_integer(low, _MOST if high is None else high), f"an integer of at least {low}"
+    return test, text if high is None else f"an integer in {low} … {high}"
+
+
+def _is_integer(low, high):
+    return lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
 
 
 def _optional(rule):
@@ -312,9 +357,9 @@ def _optional(rule):
     return lambda v: v is None or test(v), f"{text}, or None"
 
 
-def _tuple_of(rule, text):
+def _tuple_of(rule, text, most=16):
     test, _ = rule
-    return lambda v: isinstance(v, (tuple, list)) and len(v) > 0 and all(test(x) for x in v), text
+    return lambda v: isinstance(v, (tuple, list)) and 0 < len(v) <= most and all(test(x) for x in v), text
 
 
 _POSITIVE = _number("a number above 0", lambda v: v > 0)
@@ -323,7 +368,8 @@ _SHARE = _number("a number above 0 and below 1", lambda v: 0 < v < 1)
 
 
 def _odd():
-    return lambda v: isinstance(v, int) and v >= 1 and v % 2 == 1, "an odd integer of at least 1"
+    test, _ = _integer(1, _LARGEST_KERNEL)
+    return lambda v: test(v) and v % 2 == 1, f"an odd integer in 1 … {_LARGEST_KERNEL}"
 
 
 def _training(section):
@@ -341,7 +387,7 @@ def _training(section):
 
 
 _RULES = {
-    "seed": (lambda v: isinstance(v, int) and 0 <= v < 2**32, "an integer in 0 … 2³²−1"),
+    "seed": (_is_integer(0, 2**32 - 1), "an integer in 0 … 2³²−1"),
     "data.name": (lambda v: isinstance(v, str) and v != "", "the name of a dataset or npz:PATH"),
     "data.dir": _optional((lambda v: isinstance(v, str) and v != "", "a folder")),
     "data.validation": _number("a number of at least 0 and below 1", lambda v: 0 <= v < 1),
@@ -351,15 +397,17 @@ _RULES = {
     "data.substitute": _one_of((True, False)),
     "model.latent": _one_of(LATENTS),
     "model.method": _one_of(tuple(METHODS)),
-    "model.latent_dim": _integer(1),
-    "model.hidden_dims": _tuple_of(_integer(1), "a tuple of integers of at least 1, like 32,64,128"),
-    "model.residual_layers": _integer(0),
-    "model.residual_dim": _integer(1),
-    "model.kernel_size": _integer(1),
+    "model.latent_dim": _integer(1, 4096),
+    "model.hidden_dims": _tuple_of(
+        _integer(1, _WIDEST), f"a tuple of integers of at least 1, like 32,64,128; at most 16 of at most {_WIDEST}"
+    ),
+    "model.residual_layers": _integer(0, _DEEPEST),
+    "model.residual_dim": _integer(1, _WIDEST),
+    "model.kernel_size": _integer(1, _LARGEST_KERNEL),
     "model.normalization": _one_of(("batch", "none")),
     "model.merge": _one_of(("dense", "spatial")),
     "model.output": _one_of(("sigmoid", "linear")),
-    "model.codebook_size": _integer(2),
+    "model.codebook_size": _integer(2, 2**20),
     "model.codebook_init": _one_of(("data", "random")),
     "model.codebook_ema": _optional(_SHARE),
     "model.codebook_restart": _number("a number of at least 0 and below 1", lambda v: 0 <= v < 1),
@@ -371,21 +419,21 @@ _RULES = {
     "conditioning.replacement": _one_of((True, False)),
     "loss.beta": _optional(_NOT_NEGATIVE),
     "loss.variance": _optional(_NOT_NEGATIVE),
-    "loss.weights": _tuple_of(_NOT_NEGATIVE, "a tuple of numbers of at least 0, like 1.0,0.5"),
+    "loss.weights": _tuple_of(_NOT_NEGATIVE, "a tuple of numbers of at least 0, one a decoder, like 1.0,0.5"),
     "loss.kl_warmup_epochs": _NOT_NEGATIVE,
     "loss.balancing": _one_of(("fixed", "softadapt")),
     "loss.softadapt_variant": _one_of(VARIANTS),
     "loss.softadapt_slope": _one_of(SLOPES),
     "loss.softadapt_beta": _number("a number", lambda v: True),
-    "loss.softadapt_window": _integer(2),
+    "loss.softadapt_window": _integer(2, 10_000),
     "loss.softadapt_every": _integer(1),
     **_training("train"),
     "train.epochs": _integer(1),
     "train.figures_every": _integer(0),
     **_training("prior"),
     "prior.epochs": _optional(_integer(0)),
-    "prior.hidden_dim": _integer(1),
-    "prior.num_layers": _integer(1),
+    "prior.hidden_dim": _integer(1, _WIDEST),
+    "prior.num_layers": _integer(1, _DEEPEST),
     "prior.kernel_size": _odd(),
     "prior.first_kernel_size": _odd(),
     "prior.dropout": _number("a number of at least 0 and below 1", lambda v: 0 <= v < 1),
@@ -405,12 +453,25 @@ def _check_field(config, name):
             raise UserError(f"config.{name}: is missing")
         value = value[part]
     test, allowed = _RULES[name]
-    # bool is an int to Python, never to a person who wrote it.
-    if (isinstance(value, bool) and allowed != _one_of((True, False))[1]) or not test(value):
+    if not test(value):
         choices = [choice.strip("' ") for choice in allowed.replace(" or", ",").split(",")]
         near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"config.{name} = {value!r}: must be {allowed}{hint}")
+        raise UserError(f"config.{name} = {_shortened(repr(value))}: {_as_seen(value, allowed)}must be {allowed}{hint}")
+
+
+def _shortened(text):
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _as_seen(value, allowed):
+    """What a number is on the devices, where that is why it is refused."""
+    if isinstance(value, int) and "integer" in allowed:
+        return "is too large, " if value > _MOST and "…" not in allowed else ""
+    if not isinstance(value, (int, float)) or value != value or value in (math.inf, -math.inf):
+        return ""
+    rounded = _float32(value)
+    return f"is {rounded:g} in float32, " if rounded != value and rounded in (0.0, 1.0, math.inf, -math.inf) else ""
 
 
 def _check_together(config):
@@ -446,10 +507,11 @@ def _check_together(config):
             f"{train.epochs}"
         )
     for section, settings in (("train", train), ("prior", config.prior)):
-        if settings.warmup_epochs >= (settings.epochs or math.inf):
+        epochs = train.epochs if settings.epochs is None else settings.epochs
+        if epochs > 0 and settings.warmup_epochs >= epochs:
             raise UserError(
                 f"config.{section}.warmup_epochs = {settings.warmup_epochs}: must be below config.{section}.epochs = "
-                f"{settings.epochs}"
+                f"{epochs}"
             )
 
 
@@ -469,7 +531,7 @@ def _fill(config, values, prefix, root):
         try:
             config[key] = tuple(value) if isinstance(value, list) else value
         except (TypeError, ValueError) as error:
-            raise UserError(f"config.{name} = {value!r}: must be {_RULES[name][1]}") from error
+            raise UserError(f"config.{name} = {_shortened(repr(value))}: must be {_RULES[name][1]}") from error
 
 
 def _flat(values, prefix=""):

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -19,11 +20,25 @@ def configure():
 
     The cache lies in the user's cache folder; JAX_COMPILATION_CACHE_DIR moves it, and an empty value turns it off.
     """
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)  # orbax also logs, with a traceback, the errors that it raises
+    # As either of which Python reports them, by its version
+    sys.excepthook = _without_echoes(sys.excepthook, lambda kind, error, trace: error)
+    sys.unraisablehook = _without_echoes(sys.unraisablehook, lambda unraisable: unraisable.exc_value)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _without_echoes(hook, error_of):
+    """After orbax has failed, tensorstore's threads still report to it, each with a traceback."""
+
+    def filtered(*report):
+        error = error_of(*report)
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            hook(*report)
+
+    return filtered
 
 
 def cache_directory():

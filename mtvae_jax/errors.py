@@ -5,5 +5,9 @@ class UserError(Exception):
     """What the user gave cannot be used: a config value, a file, an argument.
 
     The message is one line that names the field or file, says what is wrong and how to mend it. `launch.py` prints it
-    without a traceback and exits with status 2.
+    without a traceback and exits with status 2. What it quotes may hold anything: line ends and other characters that a
+    terminal takes for commands are escaped.
     """
+
+    def __init__(self, message):
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))

@@ -1,5 +1,7 @@
 """Exact evaluation of a split: every image once, with masks and noise from a fixed key."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,18 @@ _BATCH_PER_DEVICE = 250
 _COUNTS = (0, 5, 10, 20, 49, 100, 200, 400)
 
 
+def evaluation_keys(position):
+    """Of each image the keys of its latent and of its mask, two arrays of typed keys [B], from its place in the split.
+
+    **Arguments:** `position`: int [B].
+    """
+    base = jax.random.key(_EVALUATION_SEED)
+    return [
+        jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(base, purpose), position)
+        for purpose in (Purpose.LATENT, Purpose.MASK)
+    ]
+
+
 class Evaluator:
     """Metrics of a model on a split. One program serves splits of every length.
 
@@ -24,7 +38,14 @@ class Evaluator:
     def __init__(self, objective):
         self._objective = objective
         self._terms = _Sums(objective.evaluation_terms)
+        self._errors = _Sums(lambda *arguments: objective.conditioned_error(*arguments))  # a prior has none
         self._knobs = replicate(objective.knobs)
+
+    def of(self, objective):
+        """An evaluator with the same programs, for an objective that differs in nothing but its knobs."""
+        other = copy.copy(self)
+        other._objective, other._knobs = objective, replicate(objective.knobs)
+        return other
 
     def place(self, data):
         """Puts a split on the devices, once for all its evaluations.
@@ -61,10 +82,10 @@ class Evaluator:
             return None
         height, width, _ = self._objective.image_shape
         counts = [count for count in _COUNTS if count < height * width] + [height * width]
-        error, devices = _Sums(self._objective.conditioned_error), jax.device_count()
+        devices = jax.device_count()
         return {
             count: float(
-                error.mean(variables, batches, self._knobs, shard(np.full((devices,), count, np.int32)))["error"]
+                self._errors.mean(variables, batches, self._knobs, shard(np.full((devices,), count, np.int32)))["error"]
             )
             for count in counts
         }
@@ -76,11 +97,7 @@ class _Sums:
     def __init__(self, terms):
         def sums(variables, batch, *arguments):
             """Every term summed over the images of all devices, and their number."""
-            base = jax.random.key(_EVALUATION_SEED)
-            keys = [
-                jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(base, purpose), batch["position"])
-                for purpose in (Purpose.LATENT, Purpose.MASK)
-            ]
+            keys = evaluation_keys(batch["position"])
 
             def total(term):
                 # A choice, not a product: a term of a padding image may well not be finite.

@@ -1,21 +1,18 @@
-"""The training loop of either stage: train, evaluate, save and report, epoch by epoch; go on where it stopped."""
+"""The training loop of either stage, of one run or of several side by side: train, evaluate, save and report, epoch by
+epoch; go on where it stopped."""
 
-import math
-from pathlib import Path
+import contextlib
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from mtvae_jax import distributed
-from mtvae_jax.checkpoints import Checkpoints
+from mtvae_jax.divergence import evaluation_failure, is_finite, is_sound, not_finite, training_failure
 from mtvae_jax.errors import UserError
 from mtvae_jax.evaluate import Evaluator
-from mtvae_jax.metric_log import MetricLog
+from mtvae_jax.lanes import Lanes
 from mtvae_jax.optimizer import make_optimizer
-from mtvae_jax.progress import Progress
-from mtvae_jax.replication import first_replica, replicate, shard
-from mtvae_jax.step import init_state, make_train_steps
+from mtvae_jax.trainee import Trainee
 
 # Training between two looks at the progress line and at a request to stop.
 _SECONDS_PER_CALL = 1.0
@@ -36,117 +33,143 @@ class Fitted(NamedTuple):
     step: int
 
 
-def fit(objective, data, validation, directory, *, section, clock, start=None, headline=(), draw=None,
-        stop_requested=lambda: False, stream=None):
+def fit(objective, data, validation, directory, *, section, stop_requested=lambda: False, **trainee):
     """Trains to the last epoch, from wherever an earlier call stopped, and picks the epoch of the lowest val/loss.
 
-    **Arguments:** `objective`: an `Objective` or a `PriorObjective`; `data`, `validation`: arrays [N, …] as it wants
-    their rows; `directory`: for checkpoints, metrics and events; `section`: of the config, for messages; `clock`: a
-    `Clock`; `start`: function of the state at step 0 that gives the state to start from; `headline`: lines to say
-    first; `draw(variables, log, epoch=…)`: makes figures, every `figures_every` epochs and at the end, of the best
-    epoch; `stop_requested`: asked about once a second; `stream`: where progress goes, standard output if None.
+    **Arguments:** `objective`, `directory` and the rest: of a `Trainee`; the others as `fit_side_by_side`.
     **Returns:** `Fitted`.
     **Raises:** `UserError`; `Stopped` after saving, where `stop_requested` said so.
     """
-    settings, directory = objective.settings, Path(directory)
-    num_images = len(jax.tree.leaves(data)[0])
+    run = Trainee(objective, directory, **trainee)
+    (result,) = fit_side_by_side([run], data, validation, section=section, stop_requested=stop_requested)
+    if isinstance(result, UserError):
+        raise result
+    return result
+
+
+def fit_side_by_side(trainees, data, validation, *, section, stop_requested=lambda: False):
+    """The same for several runs, in one compiled program. Each keeps the files that it would have alone, and may be
+    trained alone before and after.
+
+    Its results are those that it would have alone up to rounding: sums are taken in another order, as they are on
+    another number of devices. A run that diverges is taken out, and the others go on.
+
+    **Arguments:** `trainees`: objectives that differ in nothing but their seed and their knobs, and equally many steps
+    behind them; `data`, `validation`: arrays [N, …] as the objectives want their rows, of all runs, so that they cannot
+    be different folds; `section`: of the config, for messages; `stop_requested`: asked about once a second.
+    **Returns:** of each run a `Fitted`, or the `UserError` that says how it diverged.
+    **Raises:** `UserError`; `Stopped` after saving all of them, where `stop_requested` said so.
+    """
+    with contextlib.ExitStack() as stack:
+        for trainee in trainees:
+            stack.enter_context(trainee)
+        return _fit(trainees, data, validation, section, stop_requested)
+
+
+def _fit(trainees, data, validation, section, stop_requested):
+    objectives = [trainee.objective for trainee in trainees]
+    settings, num_images = objectives[0].settings, len(jax.tree.leaves(data)[0])
     steps_per_epoch = _steps_per_epoch(settings.batch_size, num_images, section)
-    optimizer = make_optimizer(settings, steps_per_epoch)
-    state = init_state(objective, optimizer)
 
     # Restore
-    checkpoints = Checkpoints(directory / "checkpoints")
-    if checkpoints.latest_step is not None:
-        state, record = checkpoints.restore(state, checkpoints.latest_step)
-        clock.resume(record)
-    elif start is not None:
-        state = start(state)
-    step = int(state.step)
-    log = MetricLog(directory, resume_epoch=step // steps_per_epoch)
-    progress = Progress(total_epochs=settings.epochs, steps_per_epoch=steps_per_epoch, stream=stream)
-    for line in headline:
-        progress.message(line)
-    if step:
-        progress.message(f"goes on after step {step:,} of {settings.epochs * steps_per_epoch:,}")
+    optimizer = make_optimizer(settings, steps_per_epoch)
+    states = [trainee.begin(optimizer, steps_per_epoch) for trainee in trainees]
+    step = int(states[0].step)
+    if any(state.step != step for state in states):
+        raise ValueError(f"runs that have taken {[int(state.step) for state in states]} steps are not side by side")
+    if len(trainees) > 1:
+        for trainee in trainees:
+            trainee.say(f"{len(trainees)} runs side by side")
 
     # Place everything on the devices and compile
-    state, data = replicate(distributed.from_main(jax.tree.map(np.asarray, state))), replicate(data)
-    knobs = replicate(objective.knobs)
-    train_steps = make_train_steps(objective, optimizer, num_images)
-    with clock.compiling():
-        train_steps = train_steps.lower(state, knobs, data, _per_device(1)).compile()
-    evaluate = Evaluator(objective)
-    validation = evaluate.place(validation)
+    lanes = Lanes(objectives, optimizer, states, data)
+    del states
+    with _all(trainee.clock.compiling() for trainee in trainees):
+        lanes.compile()
+    evaluate = Evaluator(objectives[0])
+    evaluators = [evaluate, *(evaluate.of(objective) for objective in objectives[1:])]
+    batches = evaluate.place(validation)
+    running, results = dict(enumerate(trainees)), [None] * len(trainees)
 
-    best = min((record["val/loss"] for record in log.records), default=math.inf)
+    def diverged(lane, epoch, state, metrics):
+        """Takes out a run whose host state or metrics are not finite; what it saved before them stays."""
+        trainee = running.pop(lane)
+        trainee.say(f"not finite by step {step:,}: finding out where")
+        objective, good, directory = trainee.objective, trainee.last_good(), trainee.directory
+        if is_sound(state):
+            results[lane] = evaluation_failure(
+                objective, state, int(good.step), epoch, metrics, validation, directory, section=section
+            )
+        else:
+            def advance(state, num_steps):
+                return lanes.advance(lane, state, num_steps)
+
+            results[lane] = training_failure(objective, good, advance, step, data, directory, section=section)
+        trainee.close()
+
     steps_per_call = 1
     for epoch in range(step // steps_per_epoch + 1, settings.epochs + 1):
         # Train to the end of the epoch
         while step < epoch * steps_per_epoch:
             num_steps = min(steps_per_call, epoch * steps_per_epoch - step)
-            with clock.training(num_steps * settings.batch_size):
-                state = train_steps(state, knobs, data, _per_device(num_steps))
-                sums = first_replica(state.metrics)
+            with _all(trainee.clock.training(num_steps * settings.batch_size) for trainee in running.values()):
+                sums = lanes.train(num_steps)
             step += num_steps
+            for lane in [lane for lane in running if not is_finite(sums[lane])]:
+                diverged(lane, epoch, lanes.at_rest()[lane], {})
+            if not running:
+                return results
             # Timed by one process, or they would soon disagree
-            steps_per_call = distributed.from_main(max(1, round(num_steps * _SECONDS_PER_CALL / clock.call_seconds)))
-            step_in_epoch = step - (epoch - 1) * steps_per_epoch
-            means = {name: total / step_in_epoch for name, total in sums.items()}
-            metrics = {f"train/{name}": value for name, value in objective.metrics(means).items()}
-            speed = clock.images_per_second
-            progress.update(epoch=epoch, step_in_epoch=step_in_epoch, metrics=metrics, images_per_second=speed)
+            call_seconds = next(iter(running.values())).clock.call_seconds
+            steps_per_call = distributed.from_main(max(1, round(num_steps * _SECONDS_PER_CALL / call_seconds)))
+            metrics = {lane: trainee.within_epoch(epoch, step, sums[lane]) for lane, trainee in running.items()}
             if step < epoch * steps_per_epoch and distributed.any_process(stop_requested()):
-                checkpoints.save(first_replica(state), clock.record())
-                _stop(checkpoints, log, progress)
+                at_rest = lanes.at_rest()
+                bad = [lane for lane in running if not is_sound(at_rest[lane])]
+                for lane in running.keys() - bad:
+                    running[lane].save(at_rest[lane])
+                for lane in bad:
+                    diverged(lane, epoch, at_rest[lane], {})
+                if not running:
+                    return results
+                _stop(running)
 
         # Evaluate
-        metrics |= {f"val/{name}": value for name, value in evaluate(state.eval_variables, validation).items()}
-        _check_finite(metrics, epoch, section)  # before saving: the last good state stays
+        for lane in running:
+            found = evaluators[lane](lanes.eval_variables(lane), batches)
+            metrics[lane] |= {f"val/{name}": value for name, value in found.items()}
 
-        # Save: the log first, because the checkpoint says how much of the log counts
-        log.write({"epoch": epoch, "step": step, "images_per_second": speed} | metrics)
-        checkpoints.save(first_replica(state), clock.record(), metrics=metrics)
-
-        # Report
-        is_best, best = metrics["val/loss"] < best, min(best, metrics["val/loss"])
-        progress.epoch_end(epoch=epoch, metrics=metrics, images_per_second=speed, is_best=is_best)
-        due = draw is not None and (epoch % draw.every == 0 or epoch == 1)
-        if due and epoch < settings.epochs:
-            distributed.on_main(draw)(first_replica(state.eval_variables), log, epoch=epoch)
+        # Save and report; what has diverged waits until the others are safe
+        at_rest = lanes.at_rest()
+        bad = [lane for lane in running if not_finite(metrics[lane]) or not is_sound(at_rest[lane])]
+        for lane in running.keys() - bad:
+            running[lane].end_epoch(epoch, metrics[lane], at_rest[lane])
+        for lane in bad:
+            diverged(lane, epoch, at_rest[lane], metrics[lane])
+        if not running:
+            return results
         if epoch < settings.epochs and distributed.any_process(stop_requested()):
-            _stop(checkpoints, log, progress)
+            _stop(running)
 
     # Finish with the best
-    checkpoints.wait()
-    best_state, _ = checkpoints.restore(first_replica(state), checkpoints.best_step)
-    record = log.records[checkpoints.best_step // steps_per_epoch - 1]
-    if draw is not None:
-        distributed.on_main(draw)(best_state.eval_variables, log, epoch=record["epoch"])
-    checkpoints.close()
-    log.close()
-    progress.close()
-    return Fitted(best_state.eval_variables, record, log.records, evaluate, step)
+    at_rest = lanes.at_rest()
+    for lane, trainee in running.items():
+        results[lane] = Fitted(*trainee.finish(at_rest[lane]), evaluators[lane], step)
+    return results
 
 
-def _check_finite(metrics, epoch, section):
-    for name in ("train/loss", "val/loss"):
-        if not math.isfinite(metrics[name]):
-            raise UserError(
-                f"epoch {epoch}: {name} is {metrics[name]}, training has diverged; lower "
-                f"config.{section}.learning_rate or set config.{section}.clip_norm, with another --workdir if you "
-                "named one"
-            )
-
-
-def _stop(checkpoints, log, progress):
-    checkpoints.close()
-    log.close()
-    progress.close()
+def _stop(running):
+    for trainee in running.values():
+        trainee.close()
     raise Stopped
 
 
-def _per_device(number):
-    return shard(np.full((jax.device_count(),), number, np.int32))
+@contextlib.contextmanager
+def _all(contexts):
+    with contextlib.ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
 
 
 def _steps_per_epoch(batch, num_images, section):

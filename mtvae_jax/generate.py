@@ -1,6 +1,8 @@
 """What a trained model is for: encoding, reconstructing and sampling images."""
 
 import copy
+import numbers
+import os
 from pathlib import Path
 
 import jax
@@ -20,6 +22,7 @@ from mtvae_jax.step import init_state
 from mtvae_jax.workdir import read_run
 
 _BATCH = 256
+_MOST_DRAWS = 2**24
 
 
 class Model:
@@ -73,6 +76,7 @@ class Model:
         return self._encoded("posterior", images, None)
 
     def _encoded(self, part, images, key):
+        _check_key(key)
         images = self._images(images)
         keys = self._keys(key, len(images))
         return self._batched(lambda *given: getattr(self._encode(*given), part), images, keys)
@@ -86,8 +90,8 @@ class Model:
         **Raises:** `UserError` for a mask that the model cannot use, or cannot do without.
         """
         images = self._images(images)
-        if not isinstance(num_samples, int) or num_samples < 1:
-            raise UserError(f"num_samples = {num_samples!r}: must be an integer of at least 1")
+        _check_count("num_samples", num_samples)
+        _check_key(key)
         if num_samples > 1 and key is None:
             raise UserError(f"num_samples = {num_samples}: several draws need a key, such as jax.random.key(0)")
         m = self._revealed(images, mask)
@@ -105,15 +109,17 @@ class Model:
         m, or through the one that does not. Draws of one image given pixels are draws of what its hidden pixels may
         be: their mean and standard deviation are over the first axis.
 
-        **Arguments:** `n`: number of draws; `key`: typed key; `images`, `mask`: both or neither; `labels`: int [n], or
-        [N] with `images`, for a prior that was trained with classes; `prior`: None, "conditional" for p(z|m),
+        **Arguments:** `n`: number of draws; `key`: one typed key; `images`, `mask`: both or neither; `labels`: int [n],
+        or [N] with `images`, for a prior that was trained with classes; `prior`: None, "conditional" for p(z|m),
         "unconditional" for p(z), or "untrained" for the latent's own: N(0, I), or codes that are all equally likely.
         **Returns:** float32 [n, H, W, C], or with `images` [n, N, H, W, C].
         **Raises:** `UserError` for a model that cannot do without revealed pixels, or a prior that it has not; and as
         `reconstruct`.
         """
-        if not isinstance(n, int) or n < 1:
-            raise UserError(f"n = {n!r}: must be an integer of at least 1")
+        _check_count("n", n)
+        if key is None:
+            raise UserError("key = None: draws need a key, such as jax.random.key(0)")
+        _check_key(key)
         if (images is None) != (mask is None):
             raise UserError("sample: images and mask say together which pixels are known; give both or neither")
         prior = self._which_prior(prior, mask)
@@ -136,7 +142,7 @@ class Model:
             if mask is not None and conditional:
                 return "conditional"
             return "unconditional" if learned or gaussian else "untrained"
-        if prior not in ("conditional", "unconditional", "untrained"):
+        if not isinstance(prior, str) or prior not in ("conditional", "unconditional", "untrained"):
             raise UserError(f"prior = {prior!r}: must be 'conditional', 'unconditional', 'untrained' or None")
         if prior == "conditional" and (mask is None or not conditional):
             missing = "images and a mask" if mask is None else "a second stage that has learned p(z|m)"
@@ -163,7 +169,7 @@ class Model:
             return None
         if labels is None:
             return np.asarray(jax.random.randint(jax.random.fold_in(key, num), (num,), 0, classes), np.int32)
-        labels = np.asarray(labels)
+        labels = _array("labels", labels)
         if labels.shape != (num,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
             raise UserError(f"labels: must be {num} integers in 0 … {classes - 1}")
         return labels.astype(np.int32)
@@ -185,23 +191,24 @@ class Model:
             return None
         if not self.method.conditional_decoder:
             raise UserError(f"mask: a {name} model has no decoder that sees pixels; leave the mask out")
-        mask = np.asarray(mask)
+        mask = _array("mask", mask)
         height, width, _ = self.image_shape
         allowed = (len(images), height, width, 1), (height, width, 1)
         if mask.shape not in allowed:
             raise UserError(f"mask: has shape {mask.shape}, must be {allowed[0]} or {allowed[1]}")
-        if not np.isin(mask, (0, 1)).all():
+        if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
             raise UserError("mask: must be True or 1 where a pixel is revealed and False or 0 elsewhere")
         return np.asarray(condition(jnp.asarray(images), jnp.asarray(mask)))
 
     def _images(self, images):
-        images = np.asarray(images)
+        images = _array("images", images)
         if images.shape[1:] != self.image_shape or images.ndim != 4 or len(images) == 0:
             shape = ", ".join(map(str, self.image_shape))
             raise UserError(f"images: have shape {images.shape}, must be (N, {shape}) with N at least 1")
         if images.dtype == np.uint8:
             return images.astype(np.float32) / 255.0
-        if images.dtype.kind != "f" or not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
+        floats = jnp.issubdtype(images.dtype, np.floating)  # bfloat16 is one to JAX alone
+        if not floats or not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
             raise UserError("images: must be uint8, or floats in [0, 1]")
         return images.astype(np.float32)
 
@@ -224,12 +231,18 @@ def load(workdir, which="best", *, prior=True):
     **Returns:** a `Model`.
     **Raises:** `UserError` where there is no such run or no checkpoint yet.
     """
-    if which not in ("best", "latest"):
+    if not isinstance(which, str) or which not in ("best", "latest"):
         raise UserError(f"which = {which!r}: must be 'best' or 'latest'")
+    if not isinstance(prior, bool):
+        raise UserError(f"prior = {prior!r}: must be True or False")
+    if not isinstance(workdir, (str, os.PathLike)) or "\0" in str(workdir):
+        raise UserError(f"workdir = {workdir!r}: must be the path of a run's work directory")
     workdir = Path(workdir)
     run = read_run(workdir)
     config = from_dict(run["config"])
-    image_shape = tuple(run["data"]["image_shape"])
+    image_shape = run["data"].get("image_shape")
+    if not isinstance(image_shape, list) or len(image_shape) != 3 or not all(isinstance(n, int) for n in image_shape):
+        raise UserError(f"{workdir / 'config.json'}: is not the description of a run; restore it from a copy")
     objective = Objective(build_model(config, image_shape), config, image_shape)
     template = jax.eval_shape(lambda: init_state(objective, make_optimizer(config.train, steps_per_epoch=1)))
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
@@ -242,3 +255,23 @@ def load(workdir, which="best", *, prior=True):
         checkpoints.close()
     learned = load_prior(workdir, config, image_shape, step) if prior else None
     return Model(config, image_shape, state.eval_variables, prior=learned, step=step)
+
+
+def _check_count(name, value):
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not 1 <= value <= _MOST_DRAWS:
+        raise UserError(f"{name} = {value!r}: must be an integer of at least 1, and at most {_MOST_DRAWS:,}")
+
+
+def _check_key(key):
+    # Of old-style keys, uint32 [2], one and a batch look alike.
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if key is not None and not (typed and key.ndim == 0):
+        raise UserError(f"key = {key!r}: must be one typed key, such as jax.random.key(0)")
+
+
+def _array(name, values):
+    try:
+        return np.asarray(values)
+    except Exception as error:  # whatever the object that was given raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{name}: cannot be made a NumPy array ({reason})") from error

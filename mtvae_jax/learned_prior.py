@@ -11,6 +11,7 @@ import numpy as np
 
 from mtvae_jax.checkpoints import Checkpoints
 from mtvae_jax.config import to_dict
+from mtvae_jax.errors import UserError
 from mtvae_jax.models import build_model, grid_size
 from mtvae_jax.models.layers import BATCH_AXIS
 from mtvae_jax.models.priors import build_prior
@@ -92,7 +93,11 @@ def load_prior(workdir, config, image_shape, model_step):
     description = read_json(directory / "config.json")
     if description is None or not (directory / "checkpoints").exists():
         return None
-    prior = LearnedPrior(config, image_shape, description["num_classes"])
+    num_classes = description.get("num_classes")
+    if not isinstance(num_classes, int):
+        raise UserError(f"{directory / 'config.json'}: is not that of a second stage; the command that trained it "
+                        "writes it again")
+    prior = LearnedPrior(config, image_shape, num_classes)
     objective = prior.objective()
     template = jax.eval_shape(lambda: init_state(objective, make_optimizer(config.prior, steps_per_epoch=1)))
     checkpoints = Checkpoints(directory / "checkpoints", read_only=True)

@@ -8,6 +8,8 @@ import json
 import logging
 import math
 import os
+import shutil
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,18 +29,20 @@ class MetricLog:
     crash has torn. For no epoch to be missing, `write` an epoch's record before its checkpoint is saved.
 
     **Arguments:** `workdir`: of the run, made if missing; `tensorboard`: also write events, below
-    `workdir`/tensorboard; `resume_epoch`: epochs done so far, 0 to begin.
-    **Raises:** `UserError` if the file is damaged or cannot be written.
+    `workdir`/tensorboard; `resume_epoch`: epochs done so far, 0 to begin; `records`: of those epochs, as the checkpoint
+    has them, from which a damaged or missing file is written anew; None where it has none.
+    **Raises:** `UserError` if the file is damaged and there are no `records`, or it cannot be written.
     """
 
     @on_main
-    def __init__(self, workdir, *, tensorboard=True, resume_epoch=0):
+    def __init__(self, workdir, *, tensorboard=True, resume_epoch=0, records=None):
         workdir = Path(workdir)
         self._path = workdir / FILE_NAME
         self._events, self._event_arguments = None, None
+        self._notes = []
         with _writable(self._path):
             workdir.mkdir(parents=True, exist_ok=True)
-            self._records = [record for record in _read(self._path) if record["epoch"] <= resume_epoch]
+            self._records = self._restored(resume_epoch, records)
             _replace(self._path, "".join(_line(record) for record in self._records))
         if tensorboard:
             first_step = _step(self._records[-1]) + 1 if self._records else 0
@@ -47,6 +51,39 @@ class MetricLog:
             self._event_arguments = workdir / "tensorboard", first_step, resume_epoch
         with _writable(self._path):
             self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115  open as long as the log is
+
+    def _restored(self, resume_epoch, records):
+        """The records up to a resume, of the file or, where that is not as it was written, of the checkpoint."""
+        try:
+            found, problem = _read(self._path), None
+        except UserError as error:
+            found, problem = [], error
+        found = [record for record in found if record["epoch"] <= resume_epoch]
+        if records is None:
+            if problem is None and [record["epoch"] for record in found] != list(range(1, resume_epoch + 1)):
+                problem = UserError(f"{self._path}: does not tell of the {resume_epoch} epochs that are done; restore "
+                                    "the file from a copy, or give another directory with --workdir")
+            if problem is not None:
+                raise problem
+            return found
+        if [_line(record) for record in found] != [_line(record) for record in records]:
+            kept = f", what it was is in {self._set_aside()}" if self._path.exists() else ""
+            self._notes.append(f"WARNING: {self._path} is damaged or missing; written again from the checkpoint{kept}")
+        return list(records)
+
+    def _set_aside(self):
+        for number in range(1, 1000):
+            target = self._path.with_name(f"{FILE_NAME}.damaged" + (f"-{number}" if number > 1 else ""))
+            if not target.exists():
+                break
+        shutil.copyfile(self._path, target)
+        return target.name
+
+    @property
+    @on_main
+    def notes(self):
+        """Lines to tell the user."""
+        return self._notes
 
     @property
     @on_main
@@ -71,10 +108,8 @@ class MetricLog:
             self._file.flush()
             os.fsync(self._file.fileno())
         self._records.append(record)
-        if events := self._opened_events():
-            for name, value in record.items():
-                if isinstance(value, float):
-                    events.add_scalar(name, value, _step(record))
+        scalars = {name: value for name, value in record.items() if isinstance(value, float)}
+        self._show(lambda events: events.scalars(scalars, _step(record)))
 
     @on_main
     def image(self, name, path_or_figure, step):
@@ -83,8 +118,7 @@ class MetricLog:
         **Arguments:** `name`: tag; `path_or_figure`: of a PNG file, or a matplotlib `Figure` not yet saved; `step`: the
         training step it belongs to.
         """
-        if events := self._opened_events():
-            events.add_image(name, _pixels(path_or_figure), step, dataformats="HWC")
+        self._show(lambda events: events.image(name, _pixels(path_or_figure), step))
 
     @on_main
     def close(self):
@@ -92,15 +126,18 @@ class MetricLog:
         self._file.close()
         self._event_arguments = None
         if self._events is not None:
-            self._events.close()
-            self._events = None
+            events, self._events = self._events, None
+            with _writable(self._path.parent / "tensorboard"):
+                events.close()
 
-    def _opened_events(self):
-        # Not before there is something to write: tensorboardX takes a second that the first step need not wait for.
-        if self._events is None and self._event_arguments is not None:
+    def _show(self, what):
+        """Writes to TensorBoard's events, if there are to be any."""
+        if self._event_arguments is not None:
             with _writable(self._event_arguments[0]):
-                self._events = _open_events(*self._event_arguments)
-        return self._events
+                # Not before there is something to write: the first step need not wait a second for tensorboardX.
+                if self._events is None:
+                    self._events = _Events(*self._event_arguments)
+                what(self._events)
 
     def __enter__(self):
         return self
@@ -198,14 +235,39 @@ def _each(value, function):
     return function(value)
 
 
-def _open_events(folder, first_step, resume_epoch):
-    """An event writer; TensorBoard forgets what earlier files in `folder` say from `first_step` on."""
-    from tensorboardX import SummaryWriter
+class _Events:
+    """A file of TensorBoard's events, which from `first_step` on forgets what earlier files in `folder` say.
 
-    # It warns of every value that is not finite; that a run diverges is ours to say.
-    logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
-    # Files are named after the second they were opened in: the suffix keeps a quick resume from overwriting one.
-    return SummaryWriter(str(folder), purge_step=first_step, flush_secs=1, filename_suffix=f".{resume_epoch:06d}")
+    Written at once and not in a thread, as `SummaryWriter` does: one that dies of a full disk leaves the run waiting.
+    """
+
+    def __init__(self, folder, first_step, resume_epoch):
+        from tensorboardX import event_file_writer, summary
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        # It warns of every value that is not finite; that a run diverges is ours to say.
+        logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
+        self._summary = summary
+        # TensorBoard reads files by name, which goes on with the second they were opened in: clocks may go back.
+        self._file = event_file_writer.EventsWriter(str(folder / f"events.{resume_epoch:06d}"))
+        self._write(first_step, session_log=SessionLog(status=SessionLog.START))
+
+    def scalars(self, values, step):
+        for name, value in values.items():
+            self._write(step, summary=self._summary.scalar(name, value))
+        self._file.flush()
+
+    def image(self, name, pixels, step):
+        self._write(step, summary=self._summary.image(name, pixels, dataformats="HWC"))
+        self._file.flush()
+
+    def close(self):
+        self._file.close()
+
+    def _write(self, step, **what):
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._file.write_event(Event(wall_time=time.time(), step=step, **what))
 
 
 def _pixels(path_or_figure):

@@ -137,6 +137,15 @@ class Objective:
         `Knobs`, may be traced, None for the config's.
         **Returns:** the scalar loss, and (new batch statistics, terms averaged over the images).
         """
+        terms, batch_stats = self.training_terms(params, batch_stats, batch, latent_keys, mask_keys, knobs)
+        terms = {name: jnp.mean(term, axis=0) for name, term in terms.items()}
+        return terms["loss"], (batch_stats, terms)
+
+    def training_terms(self, params, batch_stats, batch, latent_keys, mask_keys, knobs=None):
+        """The terms of each image as training has them, name → float32 [B, …], and the new batch statistics.
+
+        **Arguments:** as `training_loss`.
+        """
         images, knobs = intensities(batch["images"]), self.knobs if knobs is None else knobs
         output, updates = self.model.apply(
             {"params": params, "batch_stats": batch_stats},
@@ -146,8 +155,7 @@ class Objective:
             train=True,
             mutable=["batch_stats"],
         )
-        terms = {name: jnp.mean(term, axis=0) for name, term in self._terms(output, images, knobs).items()}
-        return terms["loss"], (updates.get("batch_stats", {}), terms)
+        return self._terms(output, images, knobs), updates.get("batch_stats", {})
 
     def after_update(self, before, params, batch_stats):
         """What a latent changes besides the optimiser: new parameters and batch statistics.

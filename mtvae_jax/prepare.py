@@ -1,10 +1,11 @@
 """From what the user asked for to what will run: the dataset, loaded, and the config, resolved."""
 
-from pathlib import Path
+import os
 
 from mtvae_jax.config import check, resolve
 from mtvae_jax.data import DatasetUnavailable, load_dataset
 from mtvae_jax.errors import UserError
+from mtvae_jax.prior import count_classes, has_second_stage
 
 SUBSTITUTE = "mnist_sample"
 
@@ -21,7 +22,8 @@ def prepare(config, *, warn):
     """
     check(config)
     weights = config.generation.inception
-    if weights is not None and not Path(weights).expanduser().is_file():  # said now, not after hours of training
+    # Files and labels are refused now, not after hours of training
+    if weights is not None and not os.path.isfile(os.path.expanduser(weights)):
         raise UserError(f"config.generation.inception = {weights}: no such file")
     try:
         dataset = _load(config)
@@ -37,7 +39,10 @@ def prepare(config, *, warn):
         with config.unlocked():
             config.data.name = SUBSTITUTE
         dataset = _load(config)
-    return resolve(config, dataset.image_shape), dataset
+    config = resolve(config, dataset.image_shape)
+    if has_second_stage(config):
+        count_classes(config, dataset)
+    return config, dataset
 
 
 def _load(config):

@@ -11,6 +11,7 @@ from mtvae_jax.clock import Clock
 from mtvae_jax.config import model_name, to_dict
 from mtvae_jax.distributed import on_main
 from mtvae_jax.errors import UserError
+from mtvae_jax.fingerprint import fingerprint
 from mtvae_jax.fit import fit
 from mtvae_jax.generate import load
 from mtvae_jax.learned_prior import LearnedPrior, prior_directory
@@ -20,6 +21,8 @@ from mtvae_jax.models import count_parameters
 from mtvae_jax.prior_figures import PriorFigures
 from mtvae_jax.replication import replicate
 from mtvae_jax.workdir import open_workdir, read_summary, write_json
+
+_MOST_CLASSES = 65536
 
 
 def has_second_stage(config):
@@ -37,15 +40,20 @@ def train_prior(config, dataset, workdir, *, stop_requested=lambda: False, strea
     **Returns:** the summary, as in the folder's summary.json.
     **Raises:** `UserError`; `fit.Stopped` after saving, where `stop_requested` said so.
     """
-    clock, workdir = Clock(), Path(workdir)
-    open_workdir(workdir, config, dataset, environment.versions())  # by whose settings `load` finds this prior
+    workdir = Path(workdir)
+    with open_workdir(workdir, config, dataset, environment.versions()):  # by whose settings `load` finds this prior
+        return _train_prior(config, dataset, workdir, stop_requested, stream)
+
+
+def _train_prior(config, dataset, workdir, stop_requested, stream):
+    clock = Clock()
     model = load(workdir, prior=False)
     directory = prior_directory(workdir, config, model.step)
     summary = read_summary(directory)
     if summary is not None:
         return summary
 
-    num_classes = _num_classes(config, dataset)
+    num_classes = count_classes(config, dataset)
     prior = LearnedPrior(config, dataset.image_shape, num_classes)
     on_main(directory.mkdir)(parents=True, exist_ok=True)
     write_json(
@@ -82,6 +90,7 @@ def train_prior(config, dataset, workdir, *, stop_requested=lambda: False, strea
         **{name: value for name, value in fitted.record.items() if name.startswith("val/")},
         **{f"test/{name}": value for name, value in (test | _bounds(test, read_summary(workdir), dataset)).items()},
         "parameters": parameters,
+        "parameters_sha256": fingerprint(fitted.variables),
         "images_per_second": clock.images_per_second,
         **clock.record(),
         "device": environment.device(),
@@ -106,13 +115,21 @@ def _bounds(nats, first_stage, dataset):
     return bounds
 
 
-def _num_classes(config, dataset):
+def count_classes(config, dataset):
+    """Of the labels that the prior sees, 0 where it sees none. **Raises:** `UserError` for labels that it cannot."""
     if not config.prior.class_conditional:
         return 0
-    if dataset.train_labels is None:
-        raise UserError(f"config.prior.class_conditional = True: {dataset.name} has no labels; must be False")
     labels = dataset.train_labels, dataset.validation_labels, dataset.test_labels
-    return 1 + int(max(split.max() for split in labels))
+    if any(split is None for split in labels):
+        which = "no labels" if dataset.train_labels is None else "no labels of the test images"
+        raise UserError(f"config.prior.class_conditional = True: {dataset.name} has {which}; must be False")
+    low, high = int(min(split.min() for split in labels)), int(max(split.max() for split in labels))
+    if low < 0 or high >= _MOST_CLASSES:
+        raise UserError(
+            f"config.prior.class_conditional = True: the labels of {dataset.name} lie in {low} … {high}; must be "
+            f"classes, in 0 … {_MOST_CLASSES - 1}"
+        )
+    return 1 + high
 
 
 @on_main

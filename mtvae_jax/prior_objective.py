@@ -68,6 +68,16 @@ class PriorObjective:
 
     def training_loss(self, params, batch_stats, batch, noise_keys, mask_keys, knobs=None):
         """The loss to be minimised, nats a code; returns and arguments as `Objective.training_loss`."""
+        nats, batch_stats = self._training_nats(params, batch_stats, batch, noise_keys, mask_keys, knobs)
+        loss = jnp.mean(nats) / self.num_codes
+        return loss, (batch_stats, {"loss": loss})
+
+    def training_terms(self, params, batch_stats, batch, noise_keys, mask_keys, knobs=None):
+        """The loss of each image, and the new batch statistics, as `Objective.training_terms`."""
+        nats, batch_stats = self._training_nats(params, batch_stats, batch, noise_keys, mask_keys, knobs)
+        return {"loss": nats / self.num_codes}, batch_stats
+
+    def _training_nats(self, params, batch_stats, batch, noise_keys, mask_keys, knobs):
         m, knobs = None, self.knobs if knobs is None else knobs
         if self._conditional:
             m = self._revealed(batch["images"], mask_keys, knobs)
@@ -84,8 +94,7 @@ class PriorObjective:
             mutable=["batch_stats"],
             method="nats",
         )
-        loss = jnp.mean(nats) / self.num_codes
-        return loss, (updates.get("batch_stats", {}), {"loss": loss})
+        return nats, updates.get("batch_stats", {})
 
     def after_update(self, before, params, batch_stats):
         return params, batch_stats

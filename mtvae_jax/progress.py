@@ -84,11 +84,12 @@ class Progress:
         else:
             self._write(_fit(parts, self._width()) + "\n")
 
-    def epoch_end(self, *, epoch, metrics, images_per_second, is_best):
+    def epoch_end(self, *, epoch, metrics, images_per_second, is_best, warnings=()):
         """Shows the result of an epoch, on a line that stays.
 
         **Arguments:** `epoch`: the one that is done; `metrics`: of training and validation; `images_per_second`: of
-        training, or None; `is_best`: whether its validation loss is the lowest so far.
+        training, or None; `is_best`: whether its validation loss is the lowest so far; `warnings`: a few words each,
+        which no terminal is too narrow for.
         """
         self._note_duration()
         training_loss = {"train/loss": metrics["train/loss"]} if "train/loss" in metrics else {}
@@ -99,6 +100,7 @@ class Progress:
             *_speed(images_per_second),
             *_eta(self._remaining(epoch + 1, 0)),
             *([_Part("* best", 0)] if is_best else []),
+            *(_Part(f"! {warning}", 0) for warning in warnings),
         ]
         self._live_line, before = "", "\r" if self._live else ""
         self._write(before + _fit(parts, self._width()) + ("\x1b[K\n" if self._live else "\n"))

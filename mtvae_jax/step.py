@@ -79,6 +79,27 @@ def init_state(objective, optimizer):
     return BalancedState(**fields, balance=balance)
 
 
+def epoch_order(key, epoch, num_images):
+    """The order in which an epoch shows its images, int32 [N]: every step takes the next batch of them.
+
+    **Arguments:** `key`: the run's base key; `epoch`: counted from 0.
+    """
+    key = jax.random.fold_in(key, Purpose.SHUFFLE)
+    return jax.random.permutation(jax.random.fold_in(key, epoch), num_images)
+
+
+def step_keys(key, step, batch, first):
+    """Of each image of a step the keys of its latent and of its mask: two arrays of typed keys [B].
+
+    **Arguments:** `key`: the run's base key; `batch`: how many images; `first`: the position of the first of them in
+    the global batch.
+    """
+    return [
+        image_keys(jax.random.fold_in(jax.random.fold_in(key, purpose), step), batch, first)
+        for purpose in (Purpose.LATENT, Purpose.MASK)
+    ]
+
+
 def make_train_steps(objective, optimizer, num_images, *, replicates=False):
     """The compiled training call.
 
@@ -100,10 +121,7 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
         start = state.step % steps_per_epoch * settings.batch_size + first
         rows = lax.dynamic_slice(order, (start,), (batch,))
         share = jax.tree.map(lambda array: array[rows], data)
-        latent_keys, mask_keys = (
-            image_keys(jax.random.fold_in(jax.random.fold_in(base, purpose), state.step), batch, first)
-            for purpose in (Purpose.LATENT, Purpose.MASK)
-        )
+        latent_keys, mask_keys = step_keys(base, state.step, batch, first)
 
         gradient = jax.grad(objective.training_loss, has_aux=True)
         weights = None if state.balance is None else state.balance.weights
@@ -142,8 +160,7 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
         return jax.tree.map(lambda old, value: decay * old + (1.0 - decay) * value, state.average, new)
 
     def train_steps(state, knobs, data, num_steps):
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), Purpose.SHUFFLE)
-        order = jax.random.permutation(jax.random.fold_in(key, state.step // steps_per_epoch), num_images)
+        order = epoch_order(jax.random.wrap_key_data(state.key), state.step // steps_per_epoch, num_images)
         return lax.fori_loop(0, num_steps, lambda _, s: one_step(s, knobs, data, order), state)
 
     if replicates:

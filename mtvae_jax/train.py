@@ -1,6 +1,8 @@
 """The first stage of a run: the model is trained, and judged at its best epoch."""
 
+import contextlib
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 
@@ -8,47 +10,101 @@ from mtvae_jax import environment
 from mtvae_jax.clock import Clock
 from mtvae_jax.codebook_start import codebook_from_data
 from mtvae_jax.config import model_name, run_hash
-from mtvae_jax.fit import fit
+from mtvae_jax.errors import UserError
+from mtvae_jax.fingerprint import fingerprint
+from mtvae_jax.fit import fit_side_by_side
+from mtvae_jax.health import findings
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, count_parameters, grid_size
 from mtvae_jax.objective import Objective
 from mtvae_jax.replication import replicate
 from mtvae_jax.run_figures import RunFigures
+from mtvae_jax.trainee import Trainee
 from mtvae_jax.workdir import describe, open_workdir, read_summary, write_json
+
+
+class Job(NamedTuple):
+    """**config**: resolved; **workdir**: the run's directory; **stream**: where its progress goes, standard output if
+    None."""
+
+    config: Any
+    workdir: Path
+    stream: Any = None
 
 
 def train(config, dataset, workdir, *, stop_requested=lambda: False, stream=None):
     """Trains the model of `config` on `dataset` to its last epoch, from wherever an earlier call stopped.
 
-    **Arguments:** `config`: resolved; `dataset`: `mtvae_jax.data.Dataset`; `workdir`: the run's directory;
-    `stop_requested`: asked about once a second; `stream`: where progress goes, standard output if None.
+    **Arguments:** `config`, `workdir`, `stream`: of a `Job`; `dataset`: `mtvae_jax.data.Dataset`; `stop_requested`:
+    asked about once a second.
     **Returns:** the summary, as in summary.json.
     **Raises:** `UserError`; `fit.Stopped` after saving, where `stop_requested` said so.
     """
-    clock = Clock()
-    workdir = Path(workdir)
-    open_workdir(workdir, config, dataset, environment.versions())
-    summary = read_summary(workdir)
-    if summary is not None and summary["epochs"] == config.train.epochs:
-        return summary
+    (result,) = train_side_by_side([Job(config, workdir, stream)], dataset, stop_requested=stop_requested)
+    if isinstance(result, UserError):
+        raise result
+    return result
 
-    objective = Objective(build_model(config, dataset.image_shape), config, dataset.image_shape)
-    parameters = count_parameters(jax.eval_shape(objective.init, objective.base_key)["params"])
-    fitted = fit(
-        objective,
+
+def train_side_by_side(jobs, dataset, *, stop_requested=lambda: False):
+    """The same for several runs in one compiled program, see `fit.fit_side_by_side`.
+
+    **Arguments:** `jobs`: of `Job`, whose configs differ in nothing but seed and knobs; `dataset`: of all.
+    **Returns:** of each its summary, or the `UserError` that says how it diverged.
+    **Raises:** as `train`.
+    """
+    jobs = [job._replace(workdir=Path(job.workdir)) for job in jobs]
+    with contextlib.ExitStack() as locks:
+        for job in jobs:
+            locks.enter_context(open_workdir(job.workdir, job.config, dataset, environment.versions()))
+        results = [_complete(job) for job in jobs]
+        left = [index for index, summary in enumerate(results) if summary is None]
+        if left:
+            trained = _train([jobs[index] for index in left], dataset, stop_requested)
+            for index, result in zip(left, trained, strict=True):
+                results[index] = result
+        return results
+
+
+def _complete(job):
+    """The summary of a run that has been trained as long as it is to be, else None."""
+    summary = read_summary(job.workdir)
+    return summary if summary is not None and summary["epochs"] == job.config.train.epochs else None
+
+
+def _train(jobs, dataset, stop_requested):
+    trainees = [_trainee(job, dataset, side_by_side=len(jobs)) for job in jobs]
+    results = fit_side_by_side(
+        trainees,
         {"images": dataset.train},
         {"images": dataset.validation},
-        workdir,
         section="train",
+        stop_requested=stop_requested,
+    )
+    return [
+        result if isinstance(result, UserError) else _summarize(job, dataset, trainee, result)
+        for job, trainee, result in zip(jobs, trainees, results, strict=True)
+    ]
+
+
+def _trainee(job, dataset, side_by_side):
+    config, clock = job.config, Clock(side_by_side)
+    objective = Objective(build_model(config, dataset.image_shape), config, dataset.image_shape)
+    parameters = count_parameters(jax.eval_shape(objective.init, objective.base_key)["params"])
+    return Trainee(
+        objective,
+        job.workdir,
         clock=clock,
         start=codebook_from_data(objective, dataset.train),
         headline=_headline(config, dataset, parameters),
-        draw=RunFigures(workdir / "figures", config, dataset) if config.train.figures_every else None,
-        stop_requested=stop_requested,
-        stream=stream,
+        draw=RunFigures(job.workdir / "figures", config, dataset) if config.train.figures_every else None,
+        stream=job.stream,
     )
 
-    # The best model on the test split
+
+def _summarize(job, dataset, trainee, fitted):
+    """Judges the best model on the test split, and writes summary.json."""
+    config, objective, clock = job.config, trainee.objective, trainee.clock
     variables, test_split = replicate(fitted.variables), fitted.evaluate.place({"images": dataset.test})
     means, by_count = fitted.evaluate.means(variables, test_split), fitted.evaluate.by_count(variables, test_split)
     test, kl = objective.metrics(means), means.get("kl_per_dimension")
@@ -62,16 +118,18 @@ def train(config, dataset, workdir, *, stop_requested=lambda: False, stream=None
         **{f"test/{name}": value for name, value in test.items()},
         **({} if by_count is None else {"test_reconstruction_by_pixels": {str(n): e for n, e in by_count.items()}}),
         **({} if kl is None else {"test_kl_per_dimension": sorted(map(float, kl), reverse=True)}),
+        "warnings": [found.sentence for found in findings(fitted.record, config.model)],
         "beta": config.loss.beta,
         "variance": config.loss.variance,
-        "parameters": parameters,
+        "parameters": count_parameters(fitted.variables["params"]),
+        "parameters_sha256": fingerprint(fitted.variables),
         "images_per_second": clock.images_per_second,
         **clock.record(),
         "device": environment.device(),
         "versions": environment.versions(),
         "data": describe(dataset),
     }
-    write_json(workdir / "summary.json", summary)
+    write_json(job.workdir / "summary.json", summary)
     return summary
 
 

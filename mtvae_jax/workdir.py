@@ -1,5 +1,7 @@
 """The work directory of a run: its name, what it was started as, and what came out."""
 
+import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -7,9 +9,13 @@ from pathlib import Path
 from mtvae_jax.config import from_dict, identity, run_hash, run_name, to_dict
 from mtvae_jax.distributed import on_main
 from mtvae_jax.errors import UserError
+from mtvae_jax.lock import FILE_NAME as LOCK
+from mtvae_jax.lock import hold
 
 # A run may be made longer as long as no step already taken would have been another.
 _MAY_GROW = "train.epochs"
+_MADE_AGAIN = "restore it from a copy, or delete it: the same command makes it again"
+_ALSO_ELSEWHERE = "restore it from a copy; the same command in another --workdir writes the same"
 
 
 def default_workdir(config, dataset, runs="runs"):
@@ -19,25 +25,29 @@ def default_workdir(config, dataset, runs="runs"):
 
 @on_main
 def open_workdir(workdir, config, dataset, versions):
-    """Makes the directory and writes config.json, or checks that the run in it is this one.
+    """Makes the directory and writes config.json, or checks that the run in it is this one; no other process may use it
+    meanwhile.
 
-    **Raises:** `UserError` where the directory holds another run, other data, or something else.
+    **Returns:** a `lock.Hold`, a context manager.
+    **Raises:** `UserError` where the directory holds another run, other data, or something else, or is in use.
     """
     workdir = Path(workdir)
-    run = {
-        "config": to_dict(config),
-        "data": describe(dataset),
-        "versions": versions,
-    }
+    run = {"config": to_dict(config), "data": describe(dataset)}
+    run |= {"sha256": _checksum(run), "versions": versions}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if (workdir / "config.json").exists():
-            _check_same_run(workdir, config, dataset)
-        elif any(workdir.iterdir()):
-            raise UserError(f"{workdir}: is not empty and not the work directory of a run; give another with --workdir")
-        write_json(workdir / "config.json", run)
+        _check_not_of_others(workdir)
     except OSError as error:
         raise UserError(f"{workdir}: {error.strerror}; give another directory with --workdir") from error
+    lock = hold(workdir)
+    try:
+        if (workdir / "config.json").exists():
+            _check_same_run(workdir, config, dataset)
+        write_json(workdir / "config.json", run)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
 def describe(dataset):
@@ -54,43 +64,91 @@ def describe(dataset):
 def read_run(workdir):
     """What config.json says: {"config": …, "data": …, "versions": …}.
 
-    **Raises:** `UserError` where it is missing or damaged.
+    **Raises:** `UserError` where it is missing or damaged, or was changed by hand.
     """
     path = Path(workdir) / "config.json"
     run = read_json(path)
     if run is None:
-        raise UserError(f"{path}: does not exist; give the work directory of a run")
-    if not isinstance(run, dict) or not all(isinstance(run.get(part), dict) for part in ("config", "data")):
-        raise UserError(f"{path}: is not the description of a run; restore it or delete the folder")
+        lost = (path.parent / "checkpoints").exists()
+        raise UserError(f"{path}: does not exist; {_ALSO_ELSEWHERE if lost else 'give the work directory of a run'}")
+    if not all(isinstance(run.get(part), dict) for part in ("config", "data")):
+        raise UserError(f"{path}: is not the description of a run; {_ALSO_ELSEWHERE}")
+    if "sha256" in run and run["sha256"] != _checksum(run):
+        raise UserError(
+            f"{path}: has been changed since the run wrote it; undo that, and start a run with other settings in "
+            "another --workdir"
+        )
     return run
 
 
 def read_summary(workdir):
-    """What summary.json says, None while the run is not complete."""
-    return read_json(Path(workdir) / "summary.json")
+    """What summary.json says, None while the run is not complete. **Raises:** `UserError` where it is damaged."""
+    path = Path(workdir) / "summary.json"
+    summary = read_json(path)
+    if summary is not None and not all(isinstance(summary.get(name), int) for name in ("epochs", "steps")):
+        raise UserError(f"{path}: is not the summary of a run; {_MADE_AGAIN}")
+    return summary
 
 
 @on_main
 def write_json(path, values):
-    """Writes the file whole or not at all."""
+    """Writes the file whole or not at all. **Raises:** `UserError` where it cannot be written."""
     temporary = Path(path).with_suffix(".tmp")
-    with open(temporary, "w") as file:
-        json.dump(values, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w") as file:
+            json.dump(values, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); make room for it, or give another directory with --workdir"
+        ) from error
 
 
 @on_main
 def read_json(path):
-    """The values in a JSON file, None where there is none. **Raises:** `UserError` where it is damaged."""
+    """The object in a JSON file, None where there is none. **Raises:** `UserError` where it is damaged."""
+    path = Path(path)
     try:
-        return json.loads(Path(path).read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); restore or delete it") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is damaged ({_one_line(error)}); {_way_out(path)}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: is damaged (it holds no object); {_way_out(path)}")
+    return values
+
+
+def _way_out(path):
+    return _ALSO_ELSEWHERE if path.name == "config.json" else _MADE_AGAIN
+
+
+def _one_line(error):
+    return " ".join(str(error).split())[:100]
+
+
+def _checksum(run):
+    """Of what a run is, by which a change of its config.json by hand is noticed."""
+    values = {part: run[part] for part in ("config", "data")}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _check_not_of_others(workdir):
+    """**Raises:** `UserError` for a directory of something else; a run killed as it began has left a file or two."""
+    ours = {LOCK, "config.tmp"}
+    if (workdir / "config.json").exists():
+        return
+    if (workdir / "checkpoints").exists():
+        raise UserError(f"{workdir / 'config.json'}: is missing; {_ALSO_ELSEWHERE}")
+    if any(entry.name not in ours for entry in workdir.iterdir()):
+        raise UserError(f"{workdir}: is not empty and not the work directory of a run; give another with --workdir")
 
 
 def _check_same_run(workdir, config, dataset):

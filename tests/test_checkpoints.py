@@ -28,7 +28,7 @@ def at_step(state, step):
     return state.replace(step=np.int32(step))
 
 
-def test_latest_and_best_both_stay_and_nan_is_never_best(state, tmp_path):
+def test_the_latest_two_and_the_best_stay_and_nan_is_never_best(state, tmp_path):
     checkpoints = Checkpoints(tmp_path)
     for step, loss in enumerate([3.0, 1.0, 2.0, float("nan"), 5.0, None], start=1):
         checkpoints.save(at_step(state, step), {}, metrics=None if loss is None else {"val/loss": loss})
@@ -36,7 +36,7 @@ def test_latest_and_best_both_stay_and_nan_is_never_best(state, tmp_path):
     checkpoints.close()
     again = Checkpoints(tmp_path, read_only=True)
     assert (again.latest_step, again.best_step) == (6, 2)
-    assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [2, 6]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "5", "6"]  # 5, should 6 be damaged
 
 
 def test_a_state_comes_back_to_the_bit_in_a_new_process_order(state, tmp_path):
@@ -56,20 +56,29 @@ def test_a_checkpoint_of_another_model_or_type_is_refused(state, tmp_path):
     checkpoints.save(at_step(state, 1), {}, metrics={"val/loss": 1.0})
     checkpoints.wait()
     half = state.replace(params=jax.tree.map(lambda x: x.astype(jnp.bfloat16), state.params))
-    with pytest.raises(UserError, match="is float32, must be bfloat16"):
-        checkpoints.restore(half, 1)
-    with pytest.raises(UserError, match=r"/1: cannot be restored"):
-        checkpoints.restore(state.replace(params={"encoder": np.zeros(3)}), 1)
+    wider = state.replace(params=jax.tree.map(lambda x: np.zeros((*x.shape, 2), x.dtype), state.params))
+    fewer = state.replace(params={})
+    more = state.replace(params=state.params | {"another": np.zeros(3, np.float32)})
+    for other, said in (
+        (half, r"is float32 \[\d+\], must be bfloat16 \[\d+\]; restore the one or the other"),
+        (wider, r"is float32 \[\d+\], must be float32 \[\d+, 2\]"),
+        (fewer, r"is float32 .*, must be missing"),
+        (more, r"params/another is missing, must be float32 \[3\]"),
+    ):
+        for restore in (lambda other: checkpoints.restore(other, 1), checkpoints.restore_latest):
+            with pytest.raises(UserError, match=r"/1: is not of the model in config.json: .*" + said):
+                restore(other)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
-def test_a_damaged_checkpoint_is_named(state, tmp_path):
+def test_a_finished_run_keeps_its_best_and_its_latest(state, tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(at_step(state, 1), {}, metrics={"val/loss": 1.0})
+    for step, loss in enumerate([3.0, 1.0, 2.0, 1.5], start=1):
+        checkpoints.save(at_step(state, step), {}, metrics={"val/loss": loss})
+    checkpoints.prune()
     checkpoints.close()
-    for data in (tmp_path / "1" / "state").rglob("d/*"):
-        data.write_bytes(data.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"/1: cannot be restored .*delete this folder"):
-        Checkpoints(tmp_path).restore(state, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "4"]
+    assert checkpoints.best_step == Checkpoints(tmp_path, read_only=True).best_step == 2
 
 
 def test_what_a_kill_leaves_half_written_is_cleared_away(make_run, dataset, tmp_path):

@@ -1,23 +1,17 @@
 """launch.py as a user meets it: exit status, one-line messages, kills and stops of real processes."""
 
 import os
-import random
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
 from small_runs import ROOT
 
-import mtvae_jax
 from launch import main
 from mtvae_jax.command_line import parse
 from mtvae_jax.config import check, model_name
-from mtvae_jax.metric_log import read_metrics
 
 SMALL = ["--config.model.hidden_dims=8,16", "--config.model.latent_dim=4", "--config.train.batch_size=8"]
 
@@ -50,9 +44,17 @@ MISTAKES = [
     ([config(), "--config.loss.weights=1"], "config.loss.weights = (1,): multi_decoder has 2 decoders"),
     ([config(), "--config.data.substitute=maybe"], "config.data.substitute = maybe: must be True or False"),
     ([config(), "--confg=3"], "Unknown command line flag 'confg'"),
+    ([config(), "--workdir"], "--workdir: has no value; give it with = and without a space, as in --workdir=DIR"),
+    (["--workdir", config(), "--config.seed=1"], "--workdir: has no value"),
+    ([config(), "--workdir="], "--workdir=: has no value"),
+    ([config(), "--config.data.dir", "--config.seed=1"], "--config.data.dir: has no value; give it with = and"),
+    ([config(), config("gauss_plain")], "already; give one of them"),
     ([config(), "train"], "train: is not an option"),
     ([config(dataset="cifar11")], "did you mean cifar10?"),
     ([config(dataset="npz:nowhere.npz")], "npz:nowhere.npz: no such file"),
+    ([config(dataset="npz:two\nlines")], r"npz:two\nlines: no such file"),
+    ([f"--config={'x' * 300}"], "does not exist; the project's own are in configs/"),
+    ([config(), "--flagfile=nowhere"], "Unable to open flagfile"),
     ([config("gauss_single"), "--config.conditioning.sampling=exact"], "must be 'uniform' or 'gaussian'"),
 ]
 
@@ -67,6 +69,27 @@ def test_a_mistake_is_answered_in_one_line_with_status_2(arguments, message, tmp
     assert err.count("\n") == 1
     assert out == ""
     assert list(tmp_path.iterdir()) == []  # refused before anything started
+
+
+CONFIG_FILES = [
+    ("import nothing_of_that_name\n", "line 1: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+    ("def get_config(:\n", "line 1: SyntaxError: invalid syntax"),
+    ("def get_config():\n    raise SystemExit(0)\n", "line 2: SystemExit: 0"),
+    ("def get_config():\n    raise ValueError('two\\nlines')\n", "own.py: line 2: ValueError: two lines"),
+    ("def get_config():\n    open('missing')\n", "own.py: OSError: "),
+    ("def get_config():\n    return 1 / 0\n", "line 2: ZeroDivisionError: division by zero"),
+    ("from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict()\n", "is missing"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), CONFIG_FILES, ids=[message[:30] for _, message in CONFIG_FILES])
+def test_a_config_file_that_fails_is_answered_in_one_line(content, message, tmp_path, capsys):
+    (tmp_path / "own.py").write_text(content)
+    assert main(["launch.py", f"--config={tmp_path / 'own.py'}"]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+    assert out == ""
 
 
 def test_help_teaches_the_command(capsys):
@@ -132,50 +155,6 @@ def test_mnist_that_cannot_be_had_is_replaced_loudly_and_under_its_own_name(tmp_
     assert workdir.name.startswith("gauss_plain-mnist_sample-")
     for name in ("config.json", "summary.json"):
         assert "mnist_sample" in (workdir / name).read_text()
-
-
-def parameters(workdir):
-    return jax.tree.leaves(mtvae_jax.load(workdir, "latest").variables)
-
-
-def wait_for_epoch(workdir, epoch, process):
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and process.poll() is None:
-        if (workdir / "metrics.jsonl").exists() and len(read_metrics(workdir)) >= epoch:
-            return
-        time.sleep(0.005)
-
-
-def test_killed_and_stopped_at_any_moment_and_started_again_gives_the_same_bits(digits_npz, tmp_path):
-    epochs = 40
-    command = [config("gauss_multi", f"npz:{digits_npz}"), *SMALL, f"--config.train.epochs={epochs}"]
-    command += ["--config.conditioning.sampling=uniform", "--config.train.figures_every=1000"]
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    assert launch(*command, f"--workdir={unbroken}", cwd=tmp_path)[0] == 0
-    chance = random.Random(5)
-    for epoch, number in ((3, signal.SIGKILL), (9, signal.SIGTERM), (16, signal.SIGKILL), (23, signal.SIGINT)):
-        process = start(*command, f"--workdir={broken}", cwd=tmp_path)
-        wait_for_epoch(broken, epoch, process)
-        time.sleep(chance.uniform(0, 0.2))  # somewhere within an epoch, an evaluation or a save
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
-        if number == signal.SIGKILL:
-            assert process.returncode == -signal.SIGKILL
-        else:
-            assert (process.returncode, err) == (75, "")
-            assert "stopped after saving; the same command goes on" in out
-        assert epoch <= len(read_metrics(broken)) < epochs
-        assert ("goes on after step" in out) == (epoch > 3)
-    assert launch(*command, f"--workdir={broken}", cwd=tmp_path)[0] == 0
-    for a, b in zip(parameters(unbroken), parameters(broken), strict=True):
-        np.testing.assert_array_equal(a, b)
-    one, two = ([{**r, "images_per_second": 0} for r in read_metrics(workdir)] for workdir in (unbroken, broken))
-    assert one == two
-
-    status, out, _ = launch(*command, f"--workdir={broken}", cwd=tmp_path)
-    assert status == 0
-    assert "complete: 40 epochs" in out
-    assert "epoch " not in out
 
 
 def test_a_work_directory_alone_goes_on_with_its_run(digits_npz, tmp_path):

@@ -126,30 +126,43 @@ REFUSED = [
     ({"loss__softadapt_variant": "median"}, "must be 'original', 'normalized' or 'loss_weighted'"),
     ({"loss__softadapt_slope": "newest"}, "must be 'least_squares' or 'released'"),
     ({"loss__softadapt_beta": float("inf")}, "config.loss.softadapt_beta = inf: must be a number"),
-    ({"loss__softadapt_window": 1}, "config.loss.softadapt_window = 1: must be an integer of at least 2"),
+    ({"loss__softadapt_window": 1}, "config.loss.softadapt_window = 1: must be an integer in 2 … 10000"),
     ({"loss__softadapt_every": 0}, "config.loss.softadapt_every = 0: must be an integer of at least 1"),
     ({"loss__kl_warmup_epochs": -1.0}, "config.loss.kl_warmup_epochs = -1.0: must be a number of at least 0"),
     ({"loss__kl_warmup_epochs": 101.0}, "kl_warmup_epochs = 101.0: must be at most config.train.epochs = 100"),
     ({"latent": "vq", "loss__kl_warmup_epochs": 1.0}, "kl_warmup_epochs = 1.0: is for the KL of gaussian; must be 0"),
     ({"seed": -1}, "config.seed = -1"),
     ({"model__latent": "vqvae"}, "config.model.latent = 'vqvae': must be 'gaussian' or 'vq'"),
-    ({"model__kernel_size": 0}, "config.model.kernel_size = 0: must be an integer of at least 1"),
+    ({"model__kernel_size": 0}, "config.model.kernel_size = 0: must be an integer in 1 … 99"),
     ({"model__normalization": "layer"}, "config.model.normalization = 'layer': must be 'batch' or 'none'"),
     ({"model__merge": "conv"}, "config.model.merge = 'conv': must be 'dense' or 'spatial'"),
     ({"model__output": "tanh"}, "config.model.output = 'tanh': must be 'sigmoid' or 'linear'"),
-    ({"model__codebook_size": 1}, "config.model.codebook_size = 1: must be an integer of at least 2"),
+    ({"model__codebook_size": 1}, "config.model.codebook_size = 1: must be an integer in 2 … 1048576"),
     ({"model__codebook_init": "kmeans"}, "config.model.codebook_init = 'kmeans': must be 'data' or 'random'"),
     ({"model__codebook_ema": 1.0}, "config.model.codebook_ema = 1.0: must be a number above 0 and below 1, or None"),
     ({"model__codebook_restart": 1.0}, "config.model.codebook_restart = 1.0: must be a number of at least 0 and below"),
     ({"latent": "vq", "loss__variance": 0.01}, "config.loss.variance = 0.01: says what the weight of a KL stands for"),
     ({"prior__epochs": -1}, "config.prior.epochs = -1: must be an integer of at least 0, or None"),
-    ({"prior__kernel_size": 4}, "config.prior.kernel_size = 4: must be an odd integer of at least 1"),
-    ({"prior__first_kernel_size": 2}, "config.prior.first_kernel_size = 2: must be an odd integer of at least 1"),
+    ({"prior__kernel_size": 4}, "config.prior.kernel_size = 4: must be an odd integer in 1 … 99"),
+    ({"prior__first_kernel_size": 2}, "config.prior.first_kernel_size = 2: must be an odd integer in 1 … 99"),
     ({"prior__dropout": 1.0}, "config.prior.dropout = 1.0: must be a number of at least 0 and below 1"),
     ({"prior__unconditional": 1.5}, "config.prior.unconditional = 1.5: must be a number in 0 … 1"),
     ({"prior__learning_rate": 0.0}, "config.prior.learning_rate = 0.0: must be a number above 0"),
     ({"prior__epochs": 2, "prior__warmup_epochs": 2.0}, "config.prior.warmup_epochs = 2.0: must be below config.prior"),
     ({"prior__class_conditional": 1.5}, "config.prior.class_conditional = 1.5: must be True or False"),
+    ({"prior__warmup_epochs": 100.0}, "prior.warmup_epochs = 100.0: must be below config.prior.epochs = 100"),
+    ({"train__learning_rate": 1e-50}, "learning_rate = 1e-50: is 0 in float32, must be a number above 0"),
+    ({"train__ema_decay": 1 - 1e-12}, "ema_decay = 0.999999999999: is 1 in float32, must be a number above 0"),
+    ({"train__clip_norm": 1e300}, "is inf in float32, must be a number above 0, or None"),
+    ({"train__epochs": 2**31}, "config.train.epochs = 2147483648: is too large, must be an integer of at least 1"),
+    ({"model__latent_dim": 2**63}, "config.model.latent_dim = 9223372036854775808: must be an integer in 1 … 4096"),
+    ({"model__hidden_dims": (True, 8)}, "config.model.hidden_dims = (True, 8): must be a tuple of integers"),
+    ({"model__hidden_dims": (1,) * 17}, "at most 16 of at most 65536"),
+    ({"loss__weights": (True, 1.0)}, "config.loss.weights = (True, 1.0): must be a tuple of numbers"),
+    ({"data__substitute": 1}, "config.data.substitute = 1: must be True or False"),
+    ({"conditioning__replacement": 0.0}, "config.conditioning.replacement = 0.0: must be True or False"),
+    ({"model__latent": "vq\n"}, "config.model.latent = 'vq\\n': must be 'gaussian' or 'vq'; did you mean 'vq'?"),
+    ({"train": 5}, "config.train = 5: must be a section with fields of its own"),
     ({"generation__draws": 1}, "config.generation.draws = 1: must be an integer of at least 2"),
     ({"train__epoch": 3}, "config.train.epoch: there is no such field; did you mean config.train.epochs?"),
 ]
@@ -168,6 +181,7 @@ RESOLVE_REFUSED = [
     ({"conditioning__sampling": "uniform", "conditioning__num_pixels": 785}, "must be at most 784"),
     ({"conditioning__grid_stride": 29}, "must be at most the longer side, 28 pixels"),
     ({"loss__beta": 1e-4, "loss__variance": 0.5}, "each gives the other"),
+    ({"loss__beta": 3e38}, r"config.loss.variance = 1.176\d*e\+41: is inf in float32"),
 ]
 
 
@@ -214,8 +228,9 @@ def test_a_config_survives_json(method, latent):
         lambda c: c.update(surprise=1),
         lambda c: c.pop("model") and None,
         lambda c: c.update(train=3),
+        lambda c: c["model"].update(method=["plain"]),
     ],
-    ids=["type", "unknown", "section", "no section"],
+    ids=["type", "unknown", "section", "no section", "a list for a word"],
 )
 def test_a_damaged_saved_config_is_refused(damage):
     values = to_dict(resolve(config_with(), MNIST))
@@ -249,8 +264,9 @@ def test_what_changes_the_run_changes_the_hash(change):
     assert run_hash(resolve(config_with(**dict([change])), MNIST)) != run_hash(resolve(config_with(), MNIST))
 
 
-def test_integer_and_float_weights_are_one_run():
-    assert run_hash(resolve(config_with(loss__weights=(1, 1)), MNIST)) == run_hash(resolve(config_with(), MNIST))
+def test_integers_and_floats_are_one_run():
+    whole = {"loss__weights": (1, 1), "conditioning__exponent": 20, "train__warmup_epochs": 0}
+    assert run_hash(resolve(config_with(**whole), MNIST)) == run_hash(resolve(config_with(), MNIST))
 
 
 @pytest.mark.parametrize(("method", "name"), zip(METHODS, ["plain", "semi", "multi", "single"], strict=True))

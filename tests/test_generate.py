@@ -99,6 +99,16 @@ REFUSED = [
     ("plain", lambda m, x: m.reconstruct(x, num_samples=2), "several draws need a key"),
     ("plain", lambda m, x: m.reconstruct(x, num_samples=0), "num_samples = 0: must be an integer of at least 1"),
     ("plain", lambda m, x: m.sample(0, KEY), "n = 0: must be an integer of at least 1"),
+    ("plain", lambda m, x: m.sample(True, KEY), "n = True: must be an integer of at least 1"),
+    ("plain", lambda m, x: m.sample(10**12, KEY), "must be an integer of at least 1, and at most 16,777,216"),
+    ("plain", lambda m, x: m.sample(2, None), "key = None: draws need a key, such as jax.random.key"),
+    ("plain", lambda m, x: m.sample(2, 5), "key = 5: must be one typed key, such as jax.random.key"),
+    ("plain", lambda m, x: m.encode(x, jax.random.split(KEY, 5)), "must be one typed key"),
+    ("plain", lambda m, x: m.reconstruct(x, key=jax.random.PRNGKey(0)), "must be one typed key"),
+    ("plain", lambda m, x: m.encode([[1, 2], [3]]), "images: cannot be made a NumPy array"),
+    ("multi_decoder", lambda m, x: m.reconstruct(x, GRID * (1 + 0j)), "mask: must be True or 1"),
+    ("multi_decoder", lambda m, x: m.reconstruct(x, [[True], []]), "mask: cannot be made a NumPy array"),
+    ("plain", lambda m, x: m.sample(2, KEY, prior=["untrained"]), r"prior = \['untrained'\]: must be"),
     ("multi_decoder", lambda m, x: m.reconstruct(x, GRID[..., 0]), r"mask: has shape \(28, 28\)"),
     ("multi_decoder", lambda m, x: m.reconstruct(x, GRID * 0.5), "mask: must be True or 1"),
     ("multi_decoder", lambda m, x: m.sample(1, KEY, x), "give both or neither"),
@@ -129,12 +139,38 @@ def test_best_and_latest_are_loaded_as_saved(make_run, dataset, tmp_path, caplog
         mtvae_jax.load(tmp_path / "run", "last")
 
 
+def test_bfloat16_images_are_floats(model, images):
+    half = jax.numpy.asarray(images, jax.numpy.bfloat16)
+    np.testing.assert_array_equal(model("plain").encode(half), model("plain").encode(np.asarray(half, np.float32)))
+
+
+def test_numpy_integers_are_counts(model):
+    assert model("plain").sample(np.int64(2), KEY).shape == (2, 28, 28, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"workdir": 5}, "workdir = 5: must be the path of a run's work directory"),
+        ({"workdir": "a\0b"}, r"workdir = 'a\\x00b': must be the path"),
+        ({"workdir": "runs", "which": ["best"]}, r"which = \['best'\]: must be 'best' or 'latest'"),
+        ({"workdir": "runs", "prior": "False"}, "prior = 'False': must be True or False"),
+    ],
+)
+def test_load_refuses_what_names_no_run(arguments, message):
+    with pytest.raises(UserError, match=message):
+        mtvae_jax.load(**arguments)
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"config.json: does not exist; give the work directory of a run"):
         mtvae_jax.load(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config.json: cannot be read"):
+    with pytest.raises(UserError, match=r"config.json: is damaged"):
         mtvae_jax.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps([1]))
+    with pytest.raises(UserError, match=r"config.json: is damaged \(it holds no object\)"):
+        mtvae_jax.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"config": 1, "data": {}}))
     with pytest.raises(UserError, match=r"config.json: is not the description of a run"):
         mtvae_jax.load(tmp_path)

@@ -2,12 +2,14 @@
 
 import importlib
 import re
+import shlex
 
 import pytest
 from small_runs import ROOT
 
 from mtvae_jax.command_line import parse
 from mtvae_jax.config import check, field_names, thesis_config
+from mtvae_jax.study.config import is_study, protocol_of
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.sub(r"\\\n\s*", "", README)
@@ -27,7 +29,11 @@ def test_every_launch_command_is_understood(arguments, monkeypatch):
     monkeypatch.chdir(ROOT)
     if "--config=" not in arguments:  # goes on with a run, which needs one; its settings are looked up below
         pytest.skip("needs a run")
-    check(parse(["launch.py", *arguments.split()]).config)
+    config = parse(["launch.py", *shlex.split(arguments, comments=True)]).config
+    if is_study(config):
+        protocol_of(config)
+    else:
+        check(config)
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:configs|mtvae_jax)/[\w/.]+)`", README))))

@@ -166,6 +166,7 @@ def test_a_real_run_is_read_as_its_summary_has_it(real_run, call):
     [row] = rows_of(call, "list", workdir.parent)
     assert (row["name"], row["state"], row["epoch"], row["epochs"]) == (workdir.name, "complete", 2, 2)
     assert row["parameters"] == summary["parameters"]["total"]
+    assert row["parameters_sha256"] == summary["parameters_sha256"]
     assert "second_stage" not in row  # a plain Gaussian model has none
     figures = {name: value for name, value in summary.items() if name.startswith(("val/", "test/"))}
     assert {name: value for name, value in row.items() if name.startswith(("val/", "test/"))} == figures
@@ -188,10 +189,12 @@ def test_of_a_real_run_the_best_stays_loadable(real_run, tmp_path, call):
     latest = workdir / "checkpoints" / "24"
     shutil.copytree(workdir / "checkpoints" / "16", latest)
     (latest / "metrics" / "metrics").write_text('{"val/loss": 99.0}')
+    (latest / "sha256.json").unlink()  # as from before there were any
     summary = json.loads((workdir / "summary.json").read_text()) | {"epochs": 3, "steps": 24}
     (workdir / "summary.json").write_text(json.dumps(summary))
     config = json.loads((workdir / "config.json").read_text())
     config["config"]["train"]["epochs"] = 3
+    del config["sha256"]
     (workdir / "config.json").write_text(json.dumps(config))
     assert mtvae_jax.load(workdir, "latest").step == 24
     status, out, _ = call("clean", workdir, "--best-only", "--idle=0", "--yes")
@@ -611,6 +614,38 @@ def test_a_lock_file_is_respected(littered, call):
     assert files_in(workdir) == before
 
 
+def test_a_lock_that_nobody_holds_goes_and_one_that_is_held_keeps_everything(littered, call):
+    _, _, workdir = littered
+    (workdir / "lock").write_text('{"host": "elsewhere", "pid": 1, "since": "2026-01-01 00:00:00"}')
+    make_old(workdir)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    program = "import sys; from mtvae_jax.lock import hold; hold(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, workdir]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        before = files_in(workdir)
+        out = call("clean", "--idle=0", "--yes")[1]
+        assert files_in(workdir) == before
+        process.kill()
+    assert f"in use by process {process.pid} on " in out
+    make_old(workdir)
+    assert "lock: a temporary file" in " ".join(call("clean", "--yes")[1].split())
+    assert not (workdir / "lock").exists()
+
+
+def test_what_was_set_aside_as_damaged_and_what_was_half_deleted_goes(littered, call):
+    _, _, workdir = littered
+    checkpoints = workdir / "checkpoints"
+    for name in ("24.damaged", "24.damaged-2", "deleted"):
+        shutil.copytree(checkpoints / "8", checkpoints / name)
+    (workdir / "metrics.jsonl.damaged").write_text("?")
+    (workdir / "metrics.jsonl.mine").write_text("mine")
+    make_old(workdir)
+    call("clean", "--yes")
+    assert not list(checkpoints.glob("*d*"))
+    assert [path.name for path in workdir.glob("metrics.jsonl.*")] == ["metrics.jsonl.mine"]
+
+
 def test_links_are_not_followed(make, call, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     workdir = make(losses=(0.5, 0.2, 0.4), saved=(1, 2, 3))
@@ -796,7 +831,7 @@ RELATIONS = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operat
 @settings(max_examples=100, deadline=None)
 @given(FIELDS, st.sampled_from([*RELATIONS, "~"]), st.text(max_size=8), st.sampled_from(["", " ", "  "]))
 def test_a_condition_is_read_as_it_is_written(field, relation, value, space):
-    value = value.strip().lstrip("=")  # "a<=" is "a", "<=", not "a", "<", "="
+    value = value.strip().lstrip("=").strip()  # "a<=" is "a", "<=", not "a", "<", "="
     assert parse_condition(f"{field}{space}{relation}{space}{value}") == Condition(field, relation, value)
 
 

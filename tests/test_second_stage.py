@@ -16,6 +16,7 @@ from mtvae_jax.conditioning import condition, image_keys
 from mtvae_jax.config import resolve
 from mtvae_jax.data import load_dataset
 from mtvae_jax.errors import UserError
+from mtvae_jax.fingerprint import fingerprint
 from mtvae_jax.fit import Stopped
 from mtvae_jax.learned_prior import prior_directory
 from mtvae_jax.losses import gaussian_kl_to
@@ -23,7 +24,7 @@ from mtvae_jax.metric_log import read_metrics
 from mtvae_jax.models.encoder import Encoder
 from mtvae_jax.models.priors import GaussianPrior
 from mtvae_jax.objective import draw_masks
-from mtvae_jax.prior import has_second_stage, train_prior
+from mtvae_jax.prior import count_classes, has_second_stage, train_prior
 from mtvae_jax.prior_objective import PriorObjective
 from mtvae_jax.train import train
 
@@ -281,6 +282,7 @@ def test_a_second_stage_from_start_to_summary(run_with_prior, tiny):
 
     model = mtvae_jax.load(workdir)
     np.testing.assert_array_equal(np.load(folder / "posteriors.npz")["test"], model.posterior(tiny.test))
+    assert summary["parameters_sha256"] == fingerprint(model.prior.variables)
     assert mtvae_jax.load(workdir, prior=False).prior is None
 
 
@@ -354,6 +356,22 @@ def test_classes_need_labels_and_a_batch_needs_images(first_stage, tiny, tmp_pat
     without = dataclasses.replace(tiny, train_labels=None, validation_labels=None, test_labels=None)
     with pytest.raises(UserError, match=r"config.prior.class_conditional = True: .* has no labels; must be False"):
         train_prior(tiny_config("vq", prior__class_conditional=True), without, workdir)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"test_labels": None}, "has no labels of the test images; must be False"),
+        ({"train_labels": np.array([-1, 3], np.int32)}, r"lie in -1 … \d+; must be classes, in 0 … 65535"),
+        ({"validation_labels": np.array([0, 2**31 - 1], np.int32)}, "lie in 0 … 2147483647; must be classes"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(labels, message, tiny):
+    config = tiny_config("vq", prior__class_conditional=True)
+    known = dict.fromkeys(("train_labels", "validation_labels", "test_labels"), np.array([0, 1], np.int32))
+    with pytest.raises(UserError, match=message):
+        count_classes(config, dataclasses.replace(tiny, **(known | labels)))
+    assert count_classes(config, dataclasses.replace(tiny, **known)) == 2
 
 
 # --------------------------------------------------------------------------------------------------- the prior of codes

@@ -38,6 +38,8 @@ def load_dataset(name, *, directory=None, validation=0.1, fold=None, num_folds=N
     name, arguments out of range, a file that cannot be used, or a split that would be empty.
     """
     splits.check_arguments(validation, fold, num_folds, max_train)
+    if not isinstance(name, str):
+        raise UserError(f"data.name = {name!r}: must be one of {', '.join(DATASETS)} or npz:PATH")
     source = _read(name, directory)
     train, held_out, test = splits.split(
         source, validation=validation, fold=fold, num_folds=num_folds, max_train=max_train
@@ -62,11 +64,11 @@ def _read(name, directory):
     if name == SAMPLE:
         with resources.as_file(resources.files("mtvae_jax.data") / "mnist_sample.npz") as path:
             return read_npz(path, name=SAMPLE, provenance="sample shipped with mtvae_jax")
-    if isinstance(name, str) and name.startswith(NPZ):
+    if name.startswith(NPZ):
         return read_npz(name.removeprefix(NPZ))
     if name in prepared.RECIPES:
         return prepared.read(name, directory)
-    raise UserError(f"data.name = {name}: must be one of {', '.join(DATASETS)} or npz:PATH{_nearest(str(name))}")
+    raise UserError(f"data.name = {name}: must be one of {', '.join(DATASETS)} or npz:PATH{_nearest(name)}")
 
 
 def _nearest(name):

@@ -90,10 +90,11 @@ def _arrays(tfds, name, data_folder):
 def _data_folder(directory):
     if directory is None:
         from tensorflow_datasets.core.constants import DATA_DIR as directory
-    if "://" in os.fspath(directory):
-        raise UserError(f"data.dir = {directory}: must be a local folder")
-    folder = Path(directory).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
+    local = isinstance(directory, (str, os.PathLike)) and os.fspath(directory) not in ("", b"")
+    if not local or any(part in str(directory) for part in ("://", "\0")):
+        raise UserError(f"data.dir = {directory!r}: must be a local folder")
+    folder = Path(os.path.expanduser(directory)).absolute()
+    if os.path.exists(folder) and not folder.is_dir():
         raise UserError(f"data.dir = {directory}: not a folder")
     return folder
 

@@ -50,7 +50,10 @@ def split(source, *, validation, fold, num_folds, max_train):
     if num_folds is not None:
         parts = [source.train] if source.validation is None else [source.train, source.validation]
         official = len(source.train.images) + np.arange(sum(len(part.images) for part in parts[1:]))
-        chosen, others = _fold(np.concatenate([training, official]), fold, num_folds)
+        pool = np.concatenate([training, official])
+        if num_folds > len(pool):
+            raise _too_few(source, "validation")
+        chosen, others = _fold(pool, fold, num_folds)
         train, validation_split = take(parts, others[:max_train]), take(parts, chosen)
     elif source.validation is not None:
         train, validation_split = _first(source.train, max_train), source.validation
@@ -108,7 +111,11 @@ def take(parts, indices):
 def _require_images(source, **splits):
     for name, part in splits.items():
         if len(part.images) == 0:
-            raise UserError(
-                f"{source.provenance}: {len(source.train.images)} images are too few for the splits asked for, the "
-                f"{name} split would be empty; give more images, or change data.validation or data.num_folds"
-            )
+            raise _too_few(source, name)
+
+
+def _too_few(source, name):
+    return UserError(
+        f"{source.provenance}: {len(source.train.images)} images are too few for the splits asked for, the {name} "
+        "split would be empty; give more images, or change data.validation or data.num_folds"
+    )

@@ -5,10 +5,11 @@ Images are float [n, H, W, C] in [0, 1]: one channel is drawn grey, three in col
 """
 
 from mtvae_jax.figures.draws import draws
+from mtvae_jax.figures.failure import failure
 from mtvae_jax.figures.loss_curves import loss_curves
 from mtvae_jax.figures.reconstructions import reconstructions
 from mtvae_jax.figures.samples import samples
 from mtvae_jax.figures.sampling_types import sampling_types
 from mtvae_jax.figures.save import save
 
-__all__ = ["draws", "loss_curves", "reconstructions", "samples", "sampling_types", "save"]
+__all__ = ["draws", "failure", "loss_curves", "reconstructions", "samples", "sampling_types", "save"]

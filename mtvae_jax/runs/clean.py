@@ -24,9 +24,12 @@ HOUR, DAY = 3600.0, 86400.0
 
 # As the writers of these files name them before they are whole.
 _TEMPORARY = re.compile(
-    r"(config|summary|generation|posteriors)\.tmp|\.metrics\.jsonl\.\d+\.tmp|\..+\.png\.\d+-\d+\.tmp"
+    r"(config|summary|failure|generation|posteriors)\.tmp|\.metrics\.jsonl\.\d+\.tmp|\..+\.png\.\d+-\d+\.tmp|lock"
 )
 _UNFINISHED = ".orbax-checkpoint-tmp"
+# As `Checkpoints` and `MetricLog` rename what they found damaged, and where old checkpoints go on their way out.
+_DAMAGED = re.compile(r"(\d+|metrics\.jsonl)\.damaged(-\d+)?")
+_DELETED = "deleted"
 _EVERY_RUN = ("config.json", "metrics.jsonl", "checkpoints", "figures", "tensorboard")
 
 
@@ -128,10 +131,16 @@ def _rubbish(root, folder):
         for entry in entries(where) if where == folder or is_real_folder(where) else ():
             if _TEMPORARY.fullmatch(entry.name) and os.path.isfile(entry) and not os.path.islink(entry):
                 yield _item(root, entry, "a temporary file")
+            if _DAMAGED.fullmatch(entry.name) and os.path.isfile(entry) and not os.path.islink(entry):
+                yield _item(root, entry, "a damaged file that was set aside")
     checkpoints = folder / "checkpoints"
     for entry in entries(checkpoints) if is_real_folder(checkpoints) else ():
         if _UNFINISHED in entry.name and is_real_folder(entry):
             yield _item(root, entry, "a half-written checkpoint")
+        if entry.name == _DELETED and is_real_folder(entry):
+            yield _item(root, entry, "a half-deleted checkpoint")
+        if _DAMAGED.fullmatch(entry.name) and is_real_folder(entry):
+            yield _item(root, entry, "a damaged checkpoint that was set aside")
     for entry in entries(folder):
         if OF_A_RUN.fullmatch(entry.name) and is_real_folder(entry) and _is_empty(entry):
             yield _item(root, entry, "an empty folder")

@@ -10,7 +10,9 @@ from mtvae_jax.runs.text import as_csv, as_json, as_markdown, cut, cut_middle, f
 # By the last part of a metric's name; what is in neither has no better end, like the KL divergence.
 _LOWER_IS_BETTER = ("loss", "reconstruction", "bits_per_dim", "nats", "frechet_distance", "mse", "crps")
 _HIGHER_IS_BETTER = ("psnr", "ssim", "bound", "precision", "recall")
-_RUN_FIELDS = ("state", "epoch", "best_epoch", "second_stage", "parameters", "device")
+_FINGERPRINTS = ("parameters_sha256", "prior_parameters_sha256")
+_RUN_FIELDS = ("state", "epoch", "best_epoch", "second_stage", "parameters", *_FINGERPRINTS, "device")
+_DIGITS = 12  # of a fingerprint: enough to see at a glance
 _LEAST_NAME = 12
 
 
@@ -41,7 +43,7 @@ def compare(runs):
     settings += [Line(name, tuple(run.about.get(name) for run in runs)) for name in about]
     settings = tuple(line for line in settings if any(value != line.values[0] for value in line.values))
     differing = {line.name for line in settings}
-    measured = [Line(name, tuple(values.get(name) for values in rows)) for name in _RUN_FIELDS]
+    measured = [Line(name, tuple(_short(name, values.get(name)) for values in rows)) for name in _RUN_FIELDS]
     measured = [line for line in measured if any(value is not None for value in line.values)]
     for name in _grouped(_names(figures)):
         values = tuple(values.get(name) for values in figures)
@@ -54,6 +56,10 @@ def compare(runs):
     elif not _alike("val/loss", differing) and any(line.name.endswith("/loss") for line in measured):
         notes.append("a loss of other terms or weights is another quantity: none is marked as best")
     return Comparison(tuple(run.name for run in runs), settings, tuple(measured), tuple(notes))
+
+
+def _short(name, value):
+    return value[:_DIGITS] if name in _FINGERPRINTS and isinstance(value, str) else value
 
 
 def to_text(comparison, terminal=None):

@@ -74,7 +74,7 @@ def never_begun(path):
     """Whether a folder was made for a run that never came to write its config.json."""
     if not is_real_folder(path) or not _DEFAULT_NAME.fullmatch(path.name):
         return False
-    return all(entry.name == "config.tmp" for entry in entries(path))
+    return all(entry.name in ("config.tmp", "lock") for entry in entries(path))
 
 
 def _name(path, top, folders):

@@ -3,7 +3,7 @@
 import datetime
 
 from mtvae_jax.runs.files import is_number
-from mtvae_jax.runs.run import COMPLETE, DAMAGED, RUNNING, STOPPED
+from mtvae_jax.runs.run import COMPLETE, DAMAGED, FAILED, RUNNING, STOPPED
 from mtvae_jax.runs.text import amount, count, cut, cut_middle, figure, moment, pad, printable, width
 
 # With their heads, and in which order they go where the terminal is narrow: the highest number first.
@@ -82,6 +82,8 @@ def _cell(row, column):
 def _state(state, epoch, epochs):
     if state == STOPPED:
         return f"stopped {epoch}/{epochs}"
+    if state == FAILED:
+        return f"failed {epoch}/{epochs}"
     if state == RUNNING:
         return f"running {epoch}/{epochs}"
     return state if state in (COMPLETE, DAMAGED, "to come") else "nothing saved"

@@ -5,7 +5,7 @@ import datetime
 from mtvae_jax.runs.run import DAMAGED
 
 _FIRST = ("name", "path", "state", "problem", "epoch", "epochs", "best_epoch", "second_stage", "second_stage_epoch",
-          "parameters", "size", "touched")
+          "parameters", "parameters_sha256", "prior_parameters_sha256", "size", "touched")
 
 
 def row(run):
@@ -24,6 +24,8 @@ def row(run):
         "second_stage": run.prior_state if run.state != DAMAGED else None,
         "second_stage_epoch": prior and prior.epoch,
         "parameters": _total(model),
+        "parameters_sha256": model and model.summary.get("parameters_sha256"),
+        "prior_parameters_sha256": prior and prior.summary.get("parameters_sha256"),
         "size": run.size,
         "touched": datetime.datetime.fromtimestamp(int(run.touched), datetime.UTC).isoformat(),
     }

@@ -1,4 +1,4 @@
-"""A run as its files tell of it: two stages, each complete, stopped somewhere, empty or damaged."""
+"""A run as its files tell of it: two stages, each complete, stopped somewhere, failed, empty or damaged."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ from pathlib import Path
 from mtvae_jax.methods import METHODS
 from mtvae_jax.runs.files import Damaged, entries, flat, is_integer, is_number, read_json, read_records, usage
 
-COMPLETE, STOPPED, RUNNING, EMPTY, DAMAGED = "complete", "stopped", "running", "empty", "damaged"
+COMPLETE, STOPPED, FAILED, RUNNING, EMPTY, DAMAGED = "complete", "stopped", "failed", "running", "empty", "damaged"
 TO_COME = "to come"  # a second stage not yet begun
 
 # Without one of these a checkpoint cannot be restored.
@@ -149,7 +149,10 @@ def _stage(directory, epochs, description=None):
     done = [record for record in records if record["epoch"] <= epoch and is_number(record.get("val/loss"))]
     best = min(done, key=lambda record: _worst_if_not_finite(record["val/loss"]), default={})
     metrics = _metrics(best, "val/")
-    return Stage(directory, STOPPED if whole else EMPTY, epoch, epochs, best.get("epoch"), None, metrics, {}, records,
+    state = STOPPED if whole else EMPTY
+    if os.path.lexists(directory / "failure.json"):  # its numbers went wrong, and it would do so again
+        state = FAILED
+    return Stage(directory, state, epoch, epochs, best.get("epoch"), None, metrics, {}, records,
                  checkpoints, speed)
 
 

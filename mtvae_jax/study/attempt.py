@@ -28,21 +28,28 @@ def attempt(config, workdir, log, *, stop_requested=lambda: False):
     **Returns:** `Outcome`; the traceback of an error is at the end of the log.
     **Raises:** `Stopped` after saving, where `stop_requested` said so.
     """
-    start = time.perf_counter()
-    log = Path(log)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    error = None
-    with open(log, "a", encoding="utf-8") as stream:
+    start, error = time.perf_counter(), None
+    with open_log(log) as stream:
         try:
             train(config, dataset_of(config), workdir, stop_requested=stop_requested, stream=stream)
         except Stopped:
             raise
-        except UserError as refused:
-            error = str(refused)
         except Exception as failure:  # also memory that the device lacks: the next run may well need less
-            traceback.print_exc(file=stream)
-            error = f"{type(failure).__name__}: {' '.join(str(failure).split())[:200]}"
-        if error is not None:
+            error = describe(failure, stream)
             print(f"failed: {error}", file=stream)
     jax.clear_caches()  # a process may map only so many programs, and the files of the persistent cache remain
     return Outcome(Path(workdir), error, time.perf_counter() - start)
+
+
+def open_log(path):
+    """What a run says is added to what it said before."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return open(path, "a", encoding="utf-8")
+
+
+def describe(failure, stream):
+    """An exception in one line; of one that no user can have caused the traceback goes to the stream."""
+    if isinstance(failure, UserError):
+        return str(failure)
+    traceback.print_exception(failure, file=stream)
+    return f"{type(failure).__name__}: {' '.join(str(failure).split())[:200]}"

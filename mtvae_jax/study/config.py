@@ -16,18 +16,28 @@ from mtvae_jax.study.protocols import PROTOCOLS
 WHERE = ("here", "processes", "slurm")
 
 # What changes neither the runs nor the tables.
-_NOT_PART_OF_THE_STUDY = ("where", "jobs", "slurm", "runs", "data_dir", "report_only")
+_NOT_PART_OF_THE_STUDY = ("where", "jobs", "replicates", "slurm", "runs", "data_dir", "report_only")
 
-_AT_LEAST = {
-    "seeds": 1,
-    "folds": 2,
-    "epochs": 1,
-    "max_train": 1,
-    "jobs": 1,
-    "slurm.minutes": 1,
-    "slurm.cpus": 1,
-    "slurm.gpus": 0,
+# The least and the most; what makes lists or processes has a most that is beyond all use.
+_INTEGERS = {
+    "seeds": (1, 1000),
+    "folds": (2, 1000),
+    "epochs": (1, 2**31 - 1),
+    "max_train": (1, 2**31 - 1),
+    "jobs": (1, 10_000),
+    "replicates": (1, 1000),
+    "slurm.minutes": (1, 10_000_000),
+    "slurm.cpus": (1, 10_000),
+    "slurm.gpus": (0, 1000),
 }
+_TEXTS = {
+    "datasets": "names of datasets, a comma between them",
+    "data_dir": "a folder",
+    "runs": "a folder",
+    "slurm.partition": "the name of a partition",
+    "slurm.memory": "an amount, like 16GB",
+}
+_OPTIONAL = ("datasets", "seeds", "folds", "epochs", "max_train", "data_dir", "jobs", "replicates", "slurm.partition")
 
 
 def study_config(name=ALL):
@@ -51,6 +61,7 @@ def study_config(name=ALL):
             "runs": "runs",  # the folder of all runs, shared with those trained by hand
             "where": "here",  # in this process, one after another; or in "processes", or on "slurm"
             "jobs": placeholder(int),  # runs at the same time; None: one a device, or as many as Slurm starts
+            "replicates": placeholder(int),  # runs side by side in one program; None: 8 on a GPU, 1 on a CPU
             "slurm": {
                 "partition": placeholder(str),
                 "minutes": 240,  # of one run; one that is stopped goes on in its next job
@@ -88,20 +99,47 @@ def study_hash(config):
 
 
 def _check(config):
+    values = {name: _value(config, name) for name in field_names(config)}
     expected = field_names(study_config(ALL))
-    for name in field_names(config):
+    for name in values:
         if name not in expected:
             raise UserError(f"config.{name}: there is no such field; a study has {', '.join(expected)}")
-    if config.protocol not in PROTOCOLS:
-        near = difflib.get_close_matches(config.protocol, PROTOCOLS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"config.protocol = {config.protocol!r}: must be one of {', '.join(PROTOCOLS)}{hint}")
-    if config.where not in WHERE:
-        raise UserError(f"config.where = {config.where!r}: must be one of {', '.join(WHERE)}")
-    for name, least in _AT_LEAST.items():
-        section, _, field = name.rpartition(".")
-        value = (config[section] if section else config)[field]
-        if value is not None and value < least:
-            raise UserError(f"config.{name} = {value}: must be an integer of at least {least}")
-    if config.datasets is not None and not all(name.strip() for name in config.datasets.split(",")):
-        raise UserError(f"config.datasets = {config.datasets!r}: must be names of datasets, a comma between them")
+    for name in expected:
+        if name not in values:
+            raise UserError(f"config.{name}: is missing; make the config with study_config")
+    for name, choices in {"study": (*STUDIES, ALL), "protocol": tuple(PROTOCOLS), "where": WHERE}.items():
+        _check_choice(name, values[name], choices)
+    for name, (least, most) in _INTEGERS.items():
+        value = values[name]
+        _require(_is_integer(value) and least <= value <= most, name, value, f"an integer in {least} … {most}")
+    for name, text in _TEXTS.items():
+        value = values[name]
+        _require(isinstance(value, str) and all(part.strip() for part in value.split(",")), name, value, text)
+    if values["where"] != "here" and values["replicates"] not in (None, 1):
+        raise UserError(
+            f"config.replicates = {values['replicates']}: with config.where = {values['where']!r} each run is trained "
+            "alone; must be None or 1, or config.where 'here'"
+        )
+    _require(isinstance(values["report_only"], bool), "report_only", values["report_only"], "True or False")
+
+
+def _value(config, name):
+    for part in name.split("."):
+        config = config[part]
+    return config
+
+
+def _is_integer(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _require(test, name, value, text):
+    optional = name in _OPTIONAL
+    if not test and not (optional and value is None):
+        raise UserError(f"config.{name} = {value!r}: must be {text}{', or None' if optional else ''}")
+
+
+def _check_choice(name, value, choices):
+    near = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    _require(isinstance(value, str) and value in choices, name, value, f"one of {', '.join(choices)}{hint}")

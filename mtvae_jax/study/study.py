@@ -8,9 +8,9 @@ import jax
 from mtvae_jax.errors import UserError
 from mtvae_jax.study.catalogue import plan
 from mtvae_jax.study.config import protocol_of, study_hash
-from mtvae_jax.study.in_turn import in_turn
 from mtvae_jax.study.processes import in_processes
 from mtvae_jax.study.progress import StudyProgress
+from mtvae_jax.study.side_by_side import side_by_side
 from mtvae_jax.study.slurm import on_slurm
 from mtvae_jax.study.tasks import make_tasks
 
@@ -56,7 +56,7 @@ def _outcomes(config, waiting, folder, stop_requested):
         return in_processes(waiting, logs, jobs=config.jobs, stop_requested=stop_requested)
     if config.where == "slurm":
         return on_slurm(waiting, logs, settings=config.slurm, jobs=config.jobs, stop_requested=stop_requested)
-    return in_turn(waiting, logs, stop_requested=stop_requested)
+    return side_by_side(waiting, logs, replicates=config.replicates, stop_requested=stop_requested)
 
 
 def _make(folder):

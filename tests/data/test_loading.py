@@ -99,6 +99,30 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(name, hint):
     assert line.endswith(hint) if hint else line.endswith("PATH")
 
 
+@pytest.mark.parametrize("name", [["mnist"], 5, np.zeros(3)], ids=str)
+def test_a_name_that_is_no_text_is_refused(name):
+    with pytest.raises(UserError, match=r"^data.name = .*: must be one of "):
+        load_dataset(name)
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "a\0b", "~nobody/x.npz", "two\nlines.npz"])
+def test_a_path_that_cannot_be_is_no_file(path):
+    with pytest.raises(UserError, match="no such file") as error:
+        load_dataset(f"npz:{path}")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("directory", [5, "", "a\0b", b"bytes"])
+def test_a_data_folder_that_is_no_path_is_refused(directory):
+    with pytest.raises(UserError, match=r"^data.dir = .*: must be a local folder"):
+        load_dataset("mnist", directory=directory)
+
+
+def test_more_folds_than_images_are_refused_before_they_are_made():
+    with pytest.raises(UserError, match="too few for the splits asked for"):
+        load_dataset("mnist_sample", fold=0, num_folds=2**31 - 1)
+
+
 def test_too_few_images_name_the_file(tmp_path):
     np.savez(tmp_path / "few.npz", images=np.full((6, 4, 4), 9, np.uint8))
     with pytest.raises(UserError, match=rf"^npz:{tmp_path}/few\.npz: 6 images are too few"):

@@ -183,6 +183,13 @@ def test_a_damaged_member_is_named(tmp_path):
     assert message(path).startswith("images cannot be read, the file is damaged (Bad CRC-32")
 
 
+def test_a_header_that_is_no_python_is_one_line(tmp_path):
+    header = b"{'descr': ('r', '|u1')], 'shape': (2, 3, 4), }\n"
+    with zipfile.ZipFile(tmp_path / "odd.npz", "w") as archive:
+        archive.writestr("images.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    assert message(tmp_path / "odd.npz").startswith("images cannot be read, the file is damaged (")
+
+
 def test_a_header_that_asks_for_too_much_memory_is_one_line(tmp_path):
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(

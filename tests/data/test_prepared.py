@@ -224,7 +224,7 @@ def test_folders_that_cannot_be_used_are_named(tmp_path):
     file.write_text("")
     with pytest.raises(UserError, match=r"data\.dir = .*file: not a folder"):
         load_dataset("mnist", directory=file)
-    with pytest.raises(UserError, match=r"data\.dir = gs://bucket: must be a local folder"):
+    with pytest.raises(UserError, match=r"data\.dir = 'gs://bucket': must be a local folder"):
         load_dataset("mnist", directory="gs://bucket")
 
 

@@ -14,6 +14,7 @@ from mtvae_jax.study.tasks import make_tasks
 
 SUMMARY = {
     "epochs": 5,
+    "steps": 50,
     "best_epoch": 3,
     "parameters": {"total": 1000},
     "wall_seconds": 12.5,

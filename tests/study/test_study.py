@@ -122,14 +122,20 @@ def test_a_report_of_what_is_there_trains_nothing(tiny, tmp_path):
     [
         ("protocol", "smal", "config.protocol = 'smal': must be one of full, small, quick; did you mean small?"),
         ("where", "cloud", "config.where = 'cloud': must be one of here, processes, slurm"),
-        ("seeds", 0, "config.seeds = 0: must be an integer of at least 1"),
-        ("folds", 1, "config.folds = 1: must be an integer of at least 2"),
+        ("seeds", 0, "config.seeds = 0: must be an integer in 1 … 1000, or None"),
+        ("folds", 1, "config.folds = 1: must be an integer in 2 … 1000"),
+        ("seeds", 2**31, "config.seeds = 2147483648: must be an integer in 1 … 1000"),
+        ("jobs", True, "config.jobs = True: must be an integer in 1 … 10000, or None"),
+        ("report_only", "yes", "config.report_only = 'yes': must be True or False"),
+        ("runs", None, "config.runs = None: must be a folder"),
+        ("slurm", 5, "config.slurm: there is no such field"),
         ("datasets", "mnist,,cifar10", "config.datasets = 'mnist,,cifar10': must be names of datasets"),
     ],
 )
 def test_a_wrong_setting_is_said_in_one_line(field, value, message):
     config = study_config("all")
-    config[field] = value
+    with config.ignore_type():
+        config[field] = value
     with pytest.raises(UserError) as error:
         protocol_of(config)
     assert str(error.value).startswith(message)

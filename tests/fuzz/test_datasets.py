@@ -88,7 +88,8 @@ def archives(draw):
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=True)
     content = bytearray(file.getvalue())
     for _ in range(draw(st.sampled_from((0, 0, 0, 1, 3)))):
-        content[draw(st.integers(0, len(content) - 1))] ^= draw(st.integers(1, 255))
+        # Of fixed range, because the padding of long doubles, which is what was in memory, packs into other lengths
+        content[draw(st.integers(0, 2**20)) % len(content)] ^= draw(st.integers(1, 255))
     return bytes(content[: draw(st.sampled_from((len(content),) * 4 + (len(content) // 2, 4, 0)))])
 
 

@@ -30,6 +30,9 @@ OTHERS = (
     ConfigDict(),
 )  # fmt: skip
 
+# What `resolve` works out, or knows better for a model that has no such thing.
+RESOLVED = ("conditioning.num_pixels", "loss.beta", "loss.variance", "prior.epochs", "prior.unconditional")
+
 anything = st.one_of(
     st.sampled_from(INTEGERS),
     st.sampled_from(FLOATS),
@@ -85,6 +88,18 @@ def edits(tree, text=lambda name: "", *, most=4):
         ),
     )
     return st.lists(edit, min_size=1, max_size=most).map(dict)
+
+
+def value_of(config, name):
+    for part in name.split("."):
+        config = config[part]
+    return config
+
+
+def type_of(config, name):
+    """Of a field that may be None too."""
+    section, _, field = name.rpartition(".")
+    return (value_of(config, section) if section else config).get_type(field)
 
 
 def put(tree, edits):

@@ -39,13 +39,19 @@ def datasets(results, names):
             "\u00a0×\u00a0".join(str(side) for side in data["image_shape"]),
             *(count(data["images"][split]) for split in _SPLITS),
             data["fingerprint"],
-            str(data.get("provenance", NOTHING)),
+            _without_folder(str(data.get("provenance", NOTHING))),
         )
         for name, data in results.data.items()
     )
     return Table("The data. Images are counted after any reduction by the protocol; the fingerprint is taken from all "
                  "pixels.", ("Dataset", "Shape", "Training", "Validation", "Test", "Fingerprint", "Provenance"), rows,
                  numeric=(2, 3, 4), stacked=True)
+
+
+def _without_folder(provenance):
+    """Of a file of the user's own the name: a report is read on other machines."""
+    kind, colon, path = provenance.partition(":")
+    return kind + colon + path.rpartition("/")[2] if kind == "npz" else provenance
 
 
 def failures(results):

@@ -32,7 +32,7 @@ def synthetic_results(study="all", *, datasets=DATASETS, seeds=3, epochs=EPOCHS,
                 "image_shape": [28, 28, 1] if index == 0 else [32, 32, 3],
                 "images": {"train": 10_000, "validation": 5_000, "test": 10_000},
                 "fingerprint": f"2e8aa237a491ca0{index}",
-                "provenance": "tensorflow-datasets fashion_mnist 3.0.1" if index == 0 else "file natural_32.npz",
+                "provenance": "tensorflow-datasets fashion_mnist 3.0.1" if index == 0 else "npz:/home/natural_32.npz",
             }
             for index, dataset in enumerate(datasets)
         },

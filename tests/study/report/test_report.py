@@ -149,6 +149,12 @@ def test_both_formats_say_the_same(report, page):
         assert text in shown
 
 
+def test_a_file_is_named_without_the_folders_of_its_machine(results):
+    cells = [cell for table in blocks(results, Table) for row in table.rows for cell in row]
+    assert "npz:natural_32.npz" in cells
+    assert not any("/home" in str(cell) for cell in cells)
+
+
 def test_all_files_are_there(report):
     results, folder = report
     markdown = (folder / "report.md").read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """Trains a model: python launch.py --config=configs/gauss_multi.py [--config.section.field=value …] [--workdir=DIR]
 
-Exit status: 0 done; 2 the command, a setting or a file is wrong, and one line on stderr says how to mend it; 75 stopped
-by SIGTERM or Ctrl-C after saving, the same command goes on; 1 anything else.
+python launch.py --help has all options. Exit status: 0 done; 2 the command, a setting or a file is wrong, and one line
+on stderr says how to mend it; 75 stopped by SIGTERM or Ctrl-C, the same command goes on; 1 anything else.
 """
 
 import functools
@@ -9,19 +9,26 @@ import os
 import sys
 import traceback
 
-from mtvae_jax import command_line
 from mtvae_jax.errors import UserError
+from mtvae_jax.stopping import Interrupted, StopRequest, interruptible
 
 
 def main(argv):
-    if {"--help", "-h", "--helpfull"} & set(argv):
-        print(command_line.USAGE, end="")
-        return 0
     try:
-        return run(command_line.parse(argv))
+        with interruptible():
+            # Here and in `run`, because imports take a second in which a process may be asked to stop
+            from mtvae_jax import command_line
+
+            if set(command_line.HELP) & set(argv):
+                print(command_line.help_for(argv), end="")
+                return 0
+            return run(command_line.parse(argv))
     except UserError as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return 2
+    except Interrupted:
+        print("stopped; the same command goes on")
+        return 75
     except BrokenPipeError:
         # The reader of the output has gone (`| head`): nobody is left to be told, and the same command goes on.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -32,14 +39,14 @@ def main(argv):
 
 
 def run(arguments):
-    # Here, so that a mistyped option is told before jax is imported.
+    # Here, so that a mistyped option is told before all of this is imported.
     from mtvae_jax import distributed, environment
     from mtvae_jax.config import to_dict
+    from mtvae_jax.dry_run import dry_run
     from mtvae_jax.fit import Stopped
     from mtvae_jax.judge import judge
     from mtvae_jax.prepare import prepare
     from mtvae_jax.prior import has_second_stage, train_prior
-    from mtvae_jax.stopping import StopRequest
     from mtvae_jax.study.config import is_study
     from mtvae_jax.train import train
     from mtvae_jax.workdir import default_workdir
@@ -54,6 +61,9 @@ def run(arguments):
     config, dataset = distributed.main_first(lambda: prepare(arguments.config, warn=warn))
     workdir = arguments.workdir or default_workdir(config, dataset)
     distributed.require_same((to_dict(config), dataset.fingerprint, str(workdir)))
+    if arguments.dry_run:
+        say(dry_run(config, dataset, workdir))
+        return 0
     print(f"work directory: {workdir}")
     with StopRequest() as stop_requested:
         try:
@@ -63,16 +73,18 @@ def run(arguments):
         except Stopped:
             print(f"stopped after saving; the same command goes on ({workdir})")
             return 75
-    for line in judgement(judge(config, dataset, workdir)):
-        print(line)
+    say(judgement(judge(config, dataset, workdir)))
     return 0
 
 
 def study(arguments):
     from mtvae_jax.fit import Stopped
-    from mtvae_jax.stopping import StopRequest
+    from mtvae_jax.study.dry_run import dry_run
     from mtvae_jax.study.study import run_study
 
+    if arguments.dry_run:
+        say(dry_run(arguments.config))
+        return 0
     with StopRequest() as stop_requested:
         try:
             failures = run_study(arguments.config, arguments.workdir, stop_requested=stop_requested)
@@ -84,6 +96,12 @@ def study(arguments):
     for workdir, error in failures.items():
         print(f"launch.py: {workdir}: {error}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def say(lines):
+    """Each as soon as it is there."""
+    for line in lines:
+        print(line, flush=True)
 
 
 def result(stage, summary):

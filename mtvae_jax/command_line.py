@@ -10,34 +10,22 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from mtvae_jax.config import allowed_values, field_names, from_dict, unknown_field
+from mtvae_jax.config import allowed_values, field_names, from_dict, thesis_config, unknown_field
 from mtvae_jax.errors import UserError
+from mtvae_jax.help import help_text
 from mtvae_jax.workdir import read_run
 
-USAGE = """\
-usage: python launch.py --config=FILE[:DATASET] [--config.SECTION.FIELD=VALUE …] [--workdir=DIR]
-       python launch.py --workdir=DIR [--config.SECTION.FIELD=VALUE …]
-
-  --config=configs/gauss_multi.py          what to train; see configs/
-  --config=configs/gauss_multi.py:cifar10  on mnist (the default), fashion_mnist, cifar10, celeb_a, mnist_sample
-                                           or npz:PATH, arrays of your own
-  --config.train.epochs=20                 any field of the config; --config.model.hidden_dims=32,64 for a tuple
-  --config=configs/thesis.py:all           a study: many runs and one report; --config.protocol=quick|small|full, see
-                                           configs/thesis.py
-  --workdir=DIR                            where everything is written; runs/NAME-HASH by default, so that the same
-                                           command goes on with the same run
-
-A --workdir without a --config goes on with the run in it, as it was configured: to its end, or with other settings of
-the second stage (--config.prior.hidden_dim=128) to another prior for the same model.
-"""
+HELP = ("--help", "-h", "--helpfull", "--helpshort", "-help")
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """**config**: as the file and the overrides give it, not yet checked; **workdir**: a path, or None."""
+    """**config**: as the file and the overrides give it, not yet checked; **workdir**: a path, or None; **dry_run**:
+    whether nothing is to be trained."""
 
     config: ConfigDict
     workdir: Path | None
+    dry_run: bool = False
 
 
 def parse(argv):
@@ -64,7 +52,7 @@ def parse(argv):
             )
         define = functools.partial(config_flags.DEFINE_config_file, "config", None)
         first = [f"--config={path}"]
-    config, _ = _parse([argv[0], *first], path, define)
+    config, *_ = _parse([argv[0], *first], path, define)
     # The overrides are of a config that has to be there before them.
     argv = [argv[0], *first, *(a for a in argv[1:] if not re.match("--?config=", a))]
     for argument in argv[1:]:
@@ -74,6 +62,17 @@ def parse(argv):
         if override and "=" not in argument and not _is_switch(override[1], config):
             raise UserError(f"{argument}: has no value; give it with = and without a space, as in --config.seed=3")
     return Arguments(*_parse(argv, path, define, config))
+
+
+def help_for(argv):
+    """**Arguments:** `argv`: with an option that asks for help. **Returns:** the text; of a config that it names too,
+    its settings.
+
+    **Raises:** `UserError` as `parse`.
+    """
+    argv = [argument for argument in argv if argument not in HELP]
+    described = any(_option(name, argv) is not None for name in ("config", "workdir"))
+    return help_text(parse(argv).config if described else thesis_config(latent="gaussian", method="multi_decoder"))
 
 
 def _option(name, argv):
@@ -91,9 +90,10 @@ def _is_switch(name, config):
 
 
 def _parse(argv, path, define, known=None):
-    """The config and the work directory, from flags of this call alone. `known`: the config without overrides."""
+    """The values of `Arguments`, from flags of this call alone. `known`: the config without overrides."""
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "", flag_values=values)
+    flags.DEFINE_boolean("dry_run", False, "", flag_values=values)
     try:
         define(flag_values=values, sys_argv=argv)
         stray = values(argv)[1:]
@@ -103,6 +103,8 @@ def _parse(argv, path, define, known=None):
         if bad is None:
             raise _of_config_file(error, path) from error
         raise UserError(f"config.{bad[1]} = {bad[2]}: must be {allowed_values(bad[1], known)}") from error
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(f"{_one_line(error)}; --help has all options") from error
     except flags.Error as error:
         raise UserError(_one_line(error)) from error
     except UserError:
@@ -113,7 +115,7 @@ def _parse(argv, path, define, known=None):
         raise UserError(f"{stray[0]}: is not an option; options begin with --, like --config.train.epochs=20")
     if not isinstance(values.config, ConfigDict):
         raise UserError(f"--config={path}: get_config must return a ConfigDict, as thesis_config does")
-    return values.config, None if values.workdir is None else Path(values.workdir)
+    return values.config, None if values.workdir is None else Path(values.workdir), values.dry_run
 
 
 def _of_config_file(error, path):

@@ -69,7 +69,7 @@ def fit_side_by_side(trainees, data, validation, *, section, stop_requested=lamb
 def _fit(trainees, data, validation, section, stop_requested):
     objectives = [trainee.objective for trainee in trainees]
     settings, num_images = objectives[0].settings, len(jax.tree.leaves(data)[0])
-    steps_per_epoch = _steps_per_epoch(settings.batch_size, num_images, section)
+    steps_per_epoch = count_steps(settings.batch_size, num_images, section)
 
     # Restore
     optimizer = make_optimizer(settings, steps_per_epoch)
@@ -172,7 +172,11 @@ def _all(contexts):
         yield
 
 
-def _steps_per_epoch(batch, num_images, section):
+def count_steps(batch, num_images, section):
+    """Of an epoch. **Arguments:** `batch`: its size; `num_images`: of the training split; `section`: of the config.
+
+    **Raises:** `UserError` for a batch that is too large, or that the devices cannot share.
+    """
     devices = jax.device_count()
     if batch % devices:
         raise UserError(f"config.{section}.batch_size = {batch}: must be a multiple of the {devices} devices")

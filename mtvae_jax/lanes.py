@@ -30,6 +30,12 @@ class Lanes:
         arguments = self._state, self._knobs, self._data, _per_device(1)
         self._train_steps = self._train_steps.lower(*arguments).compile()
 
+    @property
+    def working_bytes(self):
+        """What the compiled program needs on a device beside its arguments; None where that is not known."""
+        memory = self._train_steps.memory_analysis()
+        return None if memory is None else memory.temp_size_in_bytes
+
     def train(self, num_steps):
         """Takes so many steps in every lane, and waits. **Returns:** for each the sums of the current epoch's terms."""
         self._state = self._train_steps(self._state, self._knobs, self._data, _per_device(num_steps))

@@ -199,6 +199,14 @@ def _duration(seconds):
     return f"{days}d {hours:02d}:{minutes:02d}:{seconds:02d}" if days else f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
+def duration(seconds):
+    """As a person would say it: "3 h 05 min", "12 min", "40 s"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
 def _fit(parts, width):
     """The line of all parts that `width` columns hold, the least important left out, cut as a last resort."""
     parts = list(parts)

@@ -96,7 +96,7 @@ def _trainee(job, dataset, side_by_side):
         job.workdir,
         clock=clock,
         start=codebook_from_data(objective, dataset.train),
-        headline=_headline(config, dataset, parameters),
+        headline=headline(config, dataset, parameters),
         draw=RunFigures(job.workdir / "figures", config, dataset) if config.train.figures_every else None,
         stream=job.stream,
     )
@@ -133,7 +133,7 @@ def _summarize(job, dataset, trainee, fitted):
     return summary
 
 
-def _headline(config, dataset, parameters):
+def headline(config, dataset, parameters):
     """What is trained on what, in a few lines."""
     height, width, channels = dataset.image_shape
     method, conditioning = METHODS[config.model.method], config.conditioning

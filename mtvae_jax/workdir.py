@@ -50,6 +50,24 @@ def open_workdir(workdir, config, dataset, versions):
     return lock
 
 
+def examine_workdir(workdir, config, dataset):
+    """Whether a run has begun there, without a change of anything.
+
+    **Raises:** `UserError` where `open_workdir` would refuse it, for any reason but another process.
+    """
+    workdir = Path(workdir)
+    try:
+        if not workdir.exists():
+            return False
+        _check_not_of_others(workdir)
+    except OSError as error:
+        raise UserError(f"{workdir}: {error.strerror}; give another directory with --workdir") from error
+    if not (workdir / "config.json").exists():
+        return False
+    _check_same_run(workdir, config, dataset)
+    return True
+
+
 def describe(dataset):
     """What a run remembers of its data, as JSON values."""
     return {

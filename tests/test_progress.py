@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtvae_jax.progress import Progress
+from mtvae_jax.progress import Progress, duration
 
 VALIDATION = {
     "val/loss": 0.0223, "val/reconstruction": 0.013, "val/reconstruction_conditioned": 0.0101, "val/kl": 17.62,
@@ -255,3 +255,10 @@ def test_only_a_terminal_that_can_gets_a_live_line(clock, monkeypatch, term, str
 def test_standard_output_is_the_default(clock, capsys):
     Progress(total_epochs=1, steps_per_epoch=2, clock=clock).message("hello")
     assert capsys.readouterr().out == "hello\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.4, "4 s"), (59.4, "59 s"), (61, "1 min"), (3600, "1 h 00 min"), (11_100, "3 h 05 min")]
+)
+def test_durations_as_a_person_says_them(seconds, text):
+    assert duration(seconds) == text

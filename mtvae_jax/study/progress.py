@@ -4,6 +4,8 @@ import statistics
 import sys
 import time
 
+from mtvae_jax.progress import duration
+
 
 class StudyProgress:
     """**Arguments:** `tasks`: to be done; `stream`: of text, standard output if None; `clock`: gives seconds."""
@@ -39,14 +41,6 @@ class StudyProgress:
         waiting = (self._seconds.get(_kind(task)) for task in self._waiting.values())
         work = sum(of_all if seconds is None else statistics.mean(seconds) for seconds in waiting)
         return work * min(1.0, (self._clock() - self._start) / self._busy)
-
-
-def duration(seconds):
-    """As a person would say it: "3 h 05 min", "12 min", "40 s"."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
 def _kind(task):

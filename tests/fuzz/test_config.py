@@ -52,8 +52,8 @@ def shapes(config, image_shape):
 
 def refused_or_a_run(latent, method, changes, image_shape):
     config = put(small_config(method, latent=latent), changes)
-    # ml_collections makes a float of True before anybody sees it
-    changes = {name: float(value) if isinstance(value, bool) and name in FLOATS else value
+    # ml_collections makes floats of integers, and of True, before anybody sees them
+    changes = {name: float(value) if isinstance(value, int) and name in FLOATS else value
                for name, value in changes.items()}
     _, message = refused(lambda: check(config))
     if message is None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from mtvae_jax.study.attempt import Outcome
-from mtvae_jax.study.progress import StudyProgress, duration
+from mtvae_jax.study.progress import StudyProgress
 
 
 def task(number, latent="vq"):
@@ -49,10 +49,3 @@ def test_a_failure_is_said_and_tells_nothing_of_durations():
     progress.done(Outcome(Path("run0"), "no memory", 3.0))
     assert stream.getvalue() == "1/2  mnist: vq_plain, seed 0: FAILED: no memory\n"
     assert progress.seconds_left() is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(4.4, "4 s"), (59.4, "59 s"), (61, "1 min"), (3600, "1 h 00 min"), (11_100, "3 h 05 min")]
-)
-def test_durations_as_a_person_says_them(seconds, text):
-    assert duration(seconds) == text

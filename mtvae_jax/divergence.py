@@ -101,20 +101,21 @@ def training_failure(objective, state, advance, stop, data, directory, *, sectio
     return _leave(record, what, images, found.course, directory, section)
 
 
-def evaluation_failure(objective, state, good, epoch, metrics, validation, directory, *, section):
+def evaluation_failure(objective, variables, metrics, rows, directory, *, split, epoch, step, good, section):
     """Finds the images whose evaluation is not finite, although the state is, and leaves the same.
 
-    **Arguments:** `state`: at the end of the epoch, host arrays; `good`: the step of the state that is kept, 0 for
-    none; `epoch`; `metrics`: {"val/kl": …}, of the validation split; `validation`: host arrays [N, …], that split.
+    **Arguments:** `variables`: for evaluation, of the end of `epoch` and `step`, host arrays; `metrics`: {"val/kl": …},
+    of the split; `rows`: host arrays [N, …], that split; `split`: its name; `good`: the step of the state that is kept,
+    0 for none.
     **Returns:** the `UserError` to raise. All processes of a run call this together.
     """
-    bad = _bad_in_evaluation(objective, state.eval_variables, validation)
+    bad = _bad_in_evaluation(objective, variables, rows)
     indices = np.flatnonzero(bad) if bad.any() else np.arange(len(bad))
-    rows = jax.tree.map(lambda array: array[indices], validation)
-    record = {"step": int(state.step), "epoch": epoch, "good_step": good, "terms": _numbers(metrics), "parameters": []}
+    shown = jax.tree.map(lambda array: array[indices], rows)
+    record = {"step": step, "epoch": epoch, "good_step": good, "terms": _numbers(metrics), "parameters": []}
     number = f"{np.count_nonzero(bad):,} of {len(bad):,}" if bad.any() else "the"
-    what = f"{_listed(metrics)} on {number} validation images, though all terms of training are finite"
-    return _leave(record, what, _Images("validation", indices, rows, bad[indices]), {}, directory, section)
+    what = f"{_listed(metrics)} on {number} {split} images, though all terms of training are finite"
+    return _leave(record, what, _Images(split, indices, shown, bad[indices]), {}, directory, section)
 
 
 @on_main
@@ -177,7 +178,7 @@ def _bad_in_training(objective, state, rows, steps_per_epoch):
     return alone if together.all() and alone.any() else together
 
 
-def _bad_in_evaluation(objective, variables, validation):
+def _bad_in_evaluation(objective, variables, rows):
     """bool [N]: the images whose own terms are not finite."""
 
     def bad(variables, batch, knobs):
@@ -185,9 +186,9 @@ def _bad_in_evaluation(objective, variables, validation):
         return lax.all_gather(_any_bad(terms), BATCH_AXIS, tiled=True)
 
     bad, variables, knobs = jax.pmap(bad, axis_name=BATCH_AXIS), replicate(variables), replicate(objective.knobs)
-    batches = Evaluator(objective).place(validation)
+    batches = Evaluator(objective).place(rows)
     bad = np.concatenate([first_replica(bad(variables, batch, knobs)) for batch in batches])
-    return bad[: len(jax.tree.leaves(validation)[0])]
+    return bad[: len(jax.tree.leaves(rows)[0])]
 
 
 def _any_bad(terms):

@@ -98,7 +98,8 @@ def _fit(trainees, data, validation, section, stop_requested):
         objective, good, directory = trainee.objective, trainee.last_good(), trainee.directory
         if is_sound(state):
             results[lane] = evaluation_failure(
-                objective, state, int(good.step), epoch, metrics, validation, directory, section=section
+                objective, state.eval_variables, metrics, validation, directory, split="validation", epoch=epoch,
+                step=int(state.step), good=int(good.step), section=section,
             )
         else:
             def advance(state, num_steps):

@@ -10,6 +10,7 @@ from mtvae_jax import environment
 from mtvae_jax.clock import Clock
 from mtvae_jax.config import model_name, to_dict
 from mtvae_jax.distributed import on_main
+from mtvae_jax.divergence import evaluation_failure, forget, not_finite
 from mtvae_jax.errors import UserError
 from mtvae_jax.fingerprint import fingerprint
 from mtvae_jax.fit import fit
@@ -80,15 +81,24 @@ def _train_prior(config, dataset, workdir, stop_requested, stream):
         stream=stream,
     )
 
-    test = fitted.evaluate(replicate(fitted.variables), fitted.evaluate.place(test))
+    metrics, best = fitted.evaluate(replicate(fitted.variables), fitted.evaluate.place(test)), fitted.record
+    judged = {f"test/{name}": value for name, value in metrics.items()}
+    if not_finite(judged):
+        raise evaluation_failure(
+            objective, fitted.variables, judged, test, directory, split="test",
+            epoch=best["epoch"], step=best["step"], good=best["step"], section="prior",
+        )
+    forget(directory, fitted.step)
+    bounds = _bounds(metrics, read_summary(workdir), dataset)
     summary = {
         "model": model_name(config),
         "model_step": model.step,
         "epochs": config.prior.epochs,
         "steps": fitted.step,
-        "best_epoch": fitted.record["epoch"],
-        **{name: value for name, value in fitted.record.items() if name.startswith("val/")},
-        **{f"test/{name}": value for name, value in (test | _bounds(test, read_summary(workdir), dataset)).items()},
+        "best_epoch": best["epoch"],
+        **{name: value for name, value in best.items() if name.startswith("val/")},
+        **judged,
+        **{f"test/{name}": value for name, value in bounds.items()},
         "parameters": parameters,
         "parameters_sha256": fingerprint(fitted.variables),
         "images_per_second": clock.images_per_second,

@@ -10,6 +10,7 @@ from mtvae_jax import environment
 from mtvae_jax.clock import Clock
 from mtvae_jax.codebook_start import codebook_from_data
 from mtvae_jax.config import model_name, run_hash
+from mtvae_jax.divergence import evaluation_failure, forget, not_finite
 from mtvae_jax.errors import UserError
 from mtvae_jax.fingerprint import fingerprint
 from mtvae_jax.fit import fit_side_by_side
@@ -103,22 +104,32 @@ def _trainee(job, dataset, side_by_side):
 
 
 def _summarize(job, dataset, trainee, fitted):
-    """Judges the best model on the test split, and writes summary.json."""
+    """Judges the best model on the test split, and writes summary.json.
+
+    **Returns:** the summary, or the `UserError` that says which test images have no finite metrics.
+    """
     config, objective, clock = job.config, trainee.objective, trainee.clock
     variables, test_split = replicate(fitted.variables), fitted.evaluate.place({"images": dataset.test})
     means, by_count = fitted.evaluate.means(variables, test_split), fitted.evaluate.by_count(variables, test_split)
-    test, kl = objective.metrics(means), means.get("kl_per_dimension")
+    test = {f"test/{name}": value for name, value in objective.metrics(means).items()}
+    kl, best = means.get("kl_per_dimension"), fitted.record
+    if not_finite(test):
+        return evaluation_failure(
+            objective, fitted.variables, test, {"images": dataset.test}, job.workdir, split="test",
+            epoch=best["epoch"], step=best["step"], good=best["step"], section="train",
+        )
+    forget(job.workdir, fitted.step)
     summary = {
         "model": model_name(config),
         "config_hash": run_hash(config),
         "epochs": config.train.epochs,
         "steps": fitted.step,
-        "best_epoch": fitted.record["epoch"],
-        **{name: value for name, value in fitted.record.items() if name.startswith("val/")},
-        **{f"test/{name}": value for name, value in test.items()},
+        "best_epoch": best["epoch"],
+        **{name: value for name, value in best.items() if name.startswith("val/")},
+        **test,
         **({} if by_count is None else {"test_reconstruction_by_pixels": {str(n): e for n, e in by_count.items()}}),
         **({} if kl is None else {"test_kl_per_dimension": sorted(map(float, kl), reverse=True)}),
-        "warnings": [found.sentence for found in findings(fitted.record, config.model)],
+        "warnings": [found.sentence for found in findings(best, config.model)],
         "beta": config.loss.beta,
         "variance": config.loss.variance,
         "parameters": count_parameters(fitted.variables["params"]),

@@ -30,6 +30,7 @@ from mtvae_jax.learned_prior import LearnedPrior
 from mtvae_jax.metric_log import read_metrics
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
+from mtvae_jax.prior import train_prior
 from mtvae_jax.runs.listing import listing
 from mtvae_jax.runs.row import row
 from mtvae_jax.runs.run import read_run
@@ -179,7 +180,8 @@ def test_whatever_is_trained(config, terms, npz, tmp_path):
 def test_on_two_devices():
     """The test above, and the evaluation's, in a process that has two."""
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__, "-k", "softadapt or chokes"]
+    which = "softadapt or evaluation_chokes"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__, "-k", which]
     done = subprocess.run(command, cwd=ROOT, env=environment, timeout=300, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
@@ -282,6 +284,18 @@ def test_images_that_only_evaluation_chokes_on(npz, tmp_path):
     assert (tmp_path / told["figure"]).exists()
 
 
+def test_images_that_only_the_test_chokes_on(npz, tmp_path):
+    dataset = load(npz)
+    for _ in range(2):  # the same command says the same, and trains nothing again
+        with pytest.raises(UserError, match=r"^epoch 2, step 16: .*test/kl is nan.* on 1 of 8 test images, though "):
+            train(tiny_config(train__epochs=2), poisoned(dataset, 5, "test"), tmp_path, stream=io.StringIO())
+    told = failure(tmp_path)
+    assert (told["split"], told["indices"], told["good_step"]) == ("test", [5], 16)
+    assert not (tmp_path / "summary.json").exists()
+    assert train(tiny_config(train__epochs=2), dataset, tmp_path, stream=io.StringIO())["test/kl"] > 0
+    assert not (tmp_path / "failure.json").exists()
+
+
 def test_the_second_stage_is_watched_too(npz, tmp_path, monkeypatch):
     monkeypatch.setattr("mtvae_jax.models.priors._CONTEXT_RESIDUAL_LAYERS", 0)
     config = tiny_config("multi_decoder", "vq", conditioning__sampling="uniform", conditioning__num_pixels=36,
@@ -297,6 +311,20 @@ def test_the_second_stage_is_watched_too(npz, tmp_path, monkeypatch):
     told = failure(tmp_path)
     assert told["indices"] == batches(key, 0)[3].tolist()
     assert told["indices_not_finite"] == [index]  # although the batch is normalised together
+
+
+def test_the_test_of_the_second_stage_is_watched_too(npz, tmp_path, monkeypatch):
+    monkeypatch.setattr("mtvae_jax.models.priors._CONTEXT_RESIDUAL_LAYERS", 0)
+    config = tiny_config("multi_decoder", "vq", conditioning__sampling="uniform", conditioning__num_pixels=36,
+                         model__codebook_size=4, prior__unconditional=0.0, train__epochs=1)  # fmt: skip
+    dataset = load(npz)
+    train(config, dataset, tmp_path, stream=io.StringIO())
+    with pytest.raises(UserError, match=r"test/nats_conditioned is nan.* on 1 of 8 test images"):
+        train_prior(config, poisoned(dataset, 2, "test"), tmp_path, stream=io.StringIO())
+    (told,) = tmp_path.glob("prior*/failure.json")
+    assert json.loads(told.read_text())["indices"] == [2]
+    train_prior(config, dataset, tmp_path, stream=io.StringIO())
+    assert not told.exists()
 
 
 def test_what_does_not_happen_again_is_said_to_be_the_devices():

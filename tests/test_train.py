@@ -22,7 +22,10 @@ from mtvae_jax.models import build_model
 from mtvae_jax.prior import has_second_stage, train_prior
 from mtvae_jax.train import train
 
-ALWAYS = {"gaussian": {"loss", "kl", "active_units"}, "vq": {"loss", "vq", "perplexity", "codes_used"}}
+ALWAYS = {
+    "gaussian": {"loss", "kl", "active_units"},
+    "vq": {"loss", "vq", "quantisation_error", "perplexity", "codes_used"},
+}
 UNCONDITIONED = {"reconstruction", "bits_per_dim", "psnr", "ssim"}
 CONDITIONED = {f"{name}_conditioned" for name in UNCONDITIONED}
 

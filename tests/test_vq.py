@@ -14,7 +14,7 @@ from small_runs import small_config
 
 from mtvae_jax import evaluate
 from mtvae_jax.codebook_start import codebook_from_data
-from mtvae_jax.conditioning import condition, exact_grid_mask, image_keys
+from mtvae_jax.conditioning import condition, exact_grid_mask, image_keys, uniform_mask
 from mtvae_jax.config import resolve
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, count_parameters, grid_size, init_variables
@@ -115,6 +115,8 @@ def test_every_position_gets_its_nearest_code_and_the_terms_are_means_over_posit
     np.testing.assert_allclose(terms["commitment"], distances, rtol=1e-5)
     usage = [np.bincount(image.ravel(), minlength=5) / 6 for image in expected]
     np.testing.assert_allclose(terms["usage"], usage, rtol=1e-6)
+    np.testing.assert_allclose(terms["output"], z_e.mean((1, 2)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(terms["output_square"], (z_e**2).sum(-1).mean((1, 2)), rtol=1e-5)
     np.testing.assert_array_equal(quantiser.module.apply({"params": quantiser.params}, codes, method="embed"),
                                   quantiser.codebook[expected])
 
@@ -129,12 +131,26 @@ def test_the_terms_of_an_image_do_not_depend_on_its_batch():
 
 def test_objective_is_codebook_plus_beta_commitment():
     module = Quantiser(codes_at(1)).module
-    terms = {"codebook": np.array([1.0, 2.0]), "commitment": np.array([3.0, 5.0]), "usage": np.ones((2, 5)) / 5}
+    terms = {
+        "codebook": np.array([1.0, 2.0]),
+        "commitment": np.array([3.0, 5.0]),
+        "usage": np.ones((2, 5)) / 5,
+        "output": np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0]]),
+        "output_square": np.array([9.0, 14.0]),
+    }
     np.testing.assert_allclose(module.objective(terms, 0.25), [1.75, 3.25])
     metrics = module.metrics({name: term.mean(0) for name, term in terms.items()}, 0.25)
     assert metrics["vq"] == pytest.approx(2.5)
+    assert metrics["quantisation_error"] == pytest.approx(4 / (11.5 - 0.5**2 - 1.5**2))
     assert metrics["perplexity"] == pytest.approx(5)
     assert metrics["nats"] == pytest.approx(6 * np.log(5))
+
+
+def test_outputs_that_are_all_alike_have_a_quantisation_error_all_the_same():
+    module = Quantiser(codes_at(1)).module
+    means = {"codebook": 0.0, "commitment": 1e-9, "usage": np.ones(5) / 5, "output": np.full(4, 0.1)}
+    for square in (0.04, 0.04 - 1e-9, 0.0):
+        assert np.isfinite(module.metrics(means | {"output_square": square}, 0.25)["quantisation_error"])
 
 
 def test_codes_before_there_is_a_prior_are_all_equally_likely():
@@ -386,7 +402,7 @@ def test_nothing_starts_at_data_unless_asked_for(settings, digits):
 # ----------------------------------------------------------------------------------------------------- over a split
 
 
-def test_perplexity_and_codes_used_are_those_of_the_whole_split(digits, monkeypatch):
+def test_metrics_of_codes_are_those_of_the_whole_split(digits, monkeypatch):
     images, shape = digits[:61, 8:20, 8:20], (12, 12, 1)
     config = resolve(small_config("plain", latent="vq", model__residual_layers=0), shape)
     model = build_model(config, shape)
@@ -404,6 +420,9 @@ def test_perplexity_and_codes_used_are_those_of_the_whole_split(digits, monkeypa
         found.append(evaluator(replicate(variables), evaluator.place({"images": images})))
         assert found[-1]["perplexity"] == pytest.approx(np.exp(-np.sum(used * np.log(used))), rel=1e-5)
         assert found[-1]["codes_used"] == len(used) / 16
+        z = np.asarray(z_e, np.float64).reshape(-1, 4)
+        error = ((z - codebook[nearest(z, codebook)]) ** 2).sum() / ((z - z.mean(0)) ** 2).sum()
+        assert found[-1]["quantisation_error"] == pytest.approx(error, rel=1e-4)
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
@@ -469,6 +488,31 @@ def test_merging_on_the_grid_takes_few_weights(latent):
 
 
 @pytest.mark.parametrize("merge", ["dense", "spatial"])
+def test_at_the_start_codes_are_not_drowned_by_revealed_pixels(merge, digits):
+    """Over images, the features where they meet vary by z at least as much as by m."""
+    config = resolve(small_config("single_decoder", latent="vq", model__merge=merge, model__latent_dim=16), (28, 28, 1))
+    model, images = build_model(config, (28, 28, 1), axis_name=None), digits[:64].astype(np.float32) / 255
+    variables = init_variables(model, jax.random.key(0), (28, 28, 1))
+    m = condition(images, uniform_mask(image_keys(jax.random.key(1), 64), np.full(64, 49), 28, 28))
+    z, _ = model.apply(variables, images, train=True, mutable=["batch_stats"], method="encoder_outputs")
+
+    def varies(z, m):
+        def is_merge(module, _):
+            return module.name == "merge"
+
+        _, state = model.apply(
+            variables, z, m, train=True, method="decode", mutable=["batch_stats", "intermediates"],
+            capture_intermediates=is_merge,
+        )  # fmt: skip
+        (features,) = state["intermediates"]["conditional_decoder"]["merge"]["__call__"]
+        return np.var(features, axis=0).mean()
+
+    by_z = varies(z, np.repeat(m[:1], 64, axis=0))
+    by_m = varies(np.repeat(z[:1], 64, axis=0), m)
+    assert by_z > by_m
+
+
+@pytest.mark.parametrize("merge", ["dense", "spatial"])
 def test_on_the_grid_a_revealed_pixel_stays_in_its_place(merge):
     small = {"model__hidden_dims": (4,), "model__residual_layers": 0, "model__normalization": "none"}
     config = resolve(small_config("semi_conditional", latent="vq", model__merge=merge, **small), (20, 20, 1))
@@ -480,7 +524,7 @@ def test_on_the_grid_a_revealed_pixel_stays_in_its_place(merge):
     random = np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: random.normal(size=leaf.shape, scale=0.2).astype(np.float32), shapes)
     decode = jax.jit(functools.partial(model.apply, method="decode"))
-    _, decoded = decode(variables, jnp.ones((2, 10, 10, 4)), m)
+    _, decoded = decode(variables, jnp.full((2, 10, 10, 4), 0.01), m)
     change = np.abs(np.diff(decoded, axis=0))[0]
     assert change[:4, :4].max() > 1e-5
     assert (change[14:, 14:].max() > 1e-6) == (merge == "dense")

@@ -107,7 +107,9 @@ class Decoder(nn.Module):
 
         grid = len(z_shape) == 3
         start = z_shape if grid else (hidden_dims[-1], *smallest)
-        self.merge = None
+        self.merge = self.norm_z = None
+        if conditional and grid and normalise:
+            self.norm_z = nn.BatchNorm2d(z_shape[0])
         if conditional and settings["merge"] == "spatial":
             self.merge = SpatialMerge(z_shape, (channels + 1, *size), start, settings)
         elif conditional or not grid:
@@ -131,8 +133,10 @@ class Decoder(nn.Module):
 
     def forward(self, z, m=None):
         x = z
+        if self.norm_z is not None:
+            x = self.norm_z(x)
         if self.merge is not None:
-            x = self.merge(z) if m is None else self.merge(z, m)
+            x = self.merge(x) if m is None else self.merge(x, m)
         x = self.layers(x).float()
         return torch.sigmoid(x) if self.output == "sigmoid" else x + 0.5
 

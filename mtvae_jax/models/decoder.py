@@ -9,6 +9,7 @@ from mtvae_jax.models.layers import (
     ConvTranspose,
     NormActivation,
     ResidualStack,
+    batch_norm,
     stride_two_sizes,
 )
 from mtvae_jax.models.merge import DenseMerge, SpatialMerge
@@ -18,7 +19,7 @@ class Decoder(nn.Module):
     """Residual layers, then transposed convolutions of stride 2 that mirror the encoder's sizes (thesis 3.4.2).
 
     A flat z comes to the smallest feature map by a fully connected layer; a grid of codes is that map already, and
-    only meets such a layer where there is m to merge with (thesis 3.2.3, 3.3.3).
+    only meets such a layer where there is m to merge with (thesis 3.2.3, 3.3.3), and is normalised before it does.
 
     **Arguments:** `image_shape`: (H, W, C); `hidden_dims`: channels of the encoder's layers, walked backwards;
     `residual_layers`, `residual_dim`, `kernel_size`, `normalise`: as in the encoder; `merge`: "dense" or "spatial";
@@ -71,6 +72,10 @@ class Decoder(nn.Module):
         """The map [B, h, w, F] from which the convolutions start."""
         if z.ndim == 4 and m is None:
             return z
+        if z.ndim == 4 and self.normalise:
+            # Codes start at a hundredth of the size of m's values. Drowned by them they would pass next to no gradient
+            # to the encoder, whose outputs then fall onto a few codes and stay there.
+            z = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name, name="norm_z")(z)
         shape = (*smallest, z.shape[-1] if z.ndim == 4 else self.hidden_dims[-1])
         if m is None or self.merge == "dense":
             return DenseMerge(shape, self.dtype, self.grid_stride, name="merge")(z, m, train=train)

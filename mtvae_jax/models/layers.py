@@ -58,11 +58,14 @@ class NormActivation(nn.Module):
     @nn.compact
     def __call__(self, x, train):
         if self.normalise:
-            # Small data sets have few steps an epoch: the running statistics must follow within tens of steps.
-            x = nn.BatchNorm(
-                use_running_average=not train, momentum=0.9, dtype=self.dtype, axis_name=self.axis_name, name="norm"
-            )(x)
+            x = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name, name="norm")(x)
         return nn.leaky_relu(x)
+
+
+def batch_norm(train, **settings):
+    """Batch normalisation by the batch or, when not in training, by running statistics; a Flax module."""
+    # Small data sets have few steps an epoch: the running statistics must follow within tens of steps.
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, **settings)
 
 
 class ResidualStack(nn.Module):

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from mtvae_jax.study.claims import CLAIMS, RESTART, runs_needed
+from mtvae_jax.study.claims import CLAIMS, runs_needed
 from mtvae_jax.study.factors import BALANCING, Factors
 
 _SOFTADAPT = tuple(name for name in BALANCING if name.startswith("softadapt"))
@@ -74,8 +74,8 @@ def _rate_distortion(protocol):
 
 
 def _refuted(protocol):
-    """Whether a refutation comes from the weight of two reconstructions in the loss, from the fully connected layer
-    through which m is merged, or from codes that are never used."""
+    """Whether a refutation comes from the weight of two reconstructions in the loss, or from the fully connected layer
+    through which m is merged."""
     del protocol
     return [
         *(_kind(latent, "multi_decoder", balancing="halves") for latent in ("gaussian", "vq")),
@@ -83,8 +83,6 @@ def _refuted(protocol):
         _kind("vq", "multi_decoder", merge="spatial"),
         _kind("gaussian", "single_decoder", merge="spatial"),
         _kind("vq", "single_decoder", exponent=60.0, merge="spatial"),
-        _kind("vq", "single_decoder", exponent=60.0, codebook_restart=RESTART),
-        _kind("vq", "plain", codebook_restart=RESTART),
         _kind("gaussian", "plain"),
         _kind("vq", "plain"),
     ]

@@ -24,8 +24,8 @@ class Factors:
 
     **Attributes:** `sampling`, `exponent`: None where the method has none, and filled in where it has; `beta_scale`: β
     is the default one times this; `balancing`: a key of `BALANCING`; `depth`: hidden layers of a Gaussian model, None:
-    as many as its images ask for; `latent_dim`, `merge`: of the model's config, None: the default; `codebook_restart`:
-    of the same; `kl_warmup`: epochs; `fold`: None outside of a cross-validation.
+    as many as its images ask for; `latent_dim`, `merge`: of the model's config, None: the default; `kl_warmup`: epochs;
+    `fold`: None outside of a cross-validation.
     """
 
     dataset: str
@@ -39,7 +39,6 @@ class Factors:
     depth: int | None = None
     latent_dim: int | None = None
     merge: str | None = None
-    codebook_restart: float = 0.0
     kl_warmup: float = 0.0
     seed: int = 0
     fold: int | None = None
@@ -72,7 +71,6 @@ _SAID_WHERE_UNUSUAL = {
     "depth": "{} layers",
     "latent_dim": "latent of {}",
     "merge": "{} merge",
-    "codebook_restart": "codes restarted below {:g} of a fair use",
     "kl_warmup": "KL warm-up of {:g} epochs",
     "fold": "fold {}",
 }
@@ -121,7 +119,6 @@ def _set_model(model, factors, narrower):
         model.latent_dim = factors.latent_dim
     if factors.merge is not None:
         model.merge = factors.merge
-    model.codebook_restart = factors.codebook_restart
     if factors.depth is None:
         return
     if factors.latent != "gaussian":

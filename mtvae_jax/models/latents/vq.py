@@ -17,6 +17,9 @@ from mtvae_jax.models.layers import BATCH_AXIS, Conv
 # codes (12 epochs of mnist_sample: 5 of 128 in use, error 0.019; so small at the start, 111 and 0.005).
 _INIT_VARIANCE = 1e-4
 
+# Of E z², what float32 leaves of Var z where there is none; and below any E z² that float32 can hold.
+_ROUNDING, _NOTHING = 1e-6, 1e-45
+
 # Below this share of a fair use there is nothing to average: the code stays where it was.
 _UNUSED = 1e-6
 
@@ -89,6 +92,8 @@ class VectorQuantiser(nn.Module):
             "codebook": codebook_loss(z_e, z_q),
             "commitment": commitment_loss(z_e, z_q),
             "usage": jnp.mean(chosen, axis=1),
+            "output": jnp.mean(z_e, axis=(1, 2)),
+            "output_square": jnp.mean(jnp.sum(z_e**2, axis=-1), axis=(1, 2)),
         }
         return LatentOutput(straight_through(z_e, z_q), terms, codes)
 
@@ -106,7 +111,13 @@ class VectorQuantiser(nn.Module):
 
     @property
     def term_shapes(self):
-        return {"codebook": (), "commitment": (), "usage": (self.codebook_size,)}
+        return {
+            "codebook": (),
+            "commitment": (),
+            "usage": (self.codebook_size,),
+            "output": (self.latent_dim,),
+            "output_square": (),
+        }
 
     def objective(self, terms, beta):
         """Codebook + β · commitment, float [B]. With moving averages the first has no gradient."""
@@ -116,13 +127,18 @@ class VectorQuantiser(nn.Module):
         return {}
 
     def metrics(self, means, beta):
-        """`vq`: the VQ objective; `perplexity` = exp(entropy) and `codes_used`, the share of codes that occur, of all
-        codes of the split; `nats`: the code length under a uniform prior.
+        """`vq`: the VQ objective; `quantisation_error`: E‖z_e − z_q‖² as a share of the variance of z_e, whatever their
+        scale; `perplexity` = exp(entropy) and `codes_used`, the share of codes that occur, of all codes of the split;
+        `nats`: the code length under a uniform prior.
         """
         usage = np.asarray(means["usage"], np.float64)
         used = usage[usage > 0]
+        square = float(means["output_square"])
+        variance = square - float(np.sum(np.square(means["output"], dtype=np.float64)))
         return {
             "vq": float(means["codebook"] + beta * means["commitment"]),
+            # Outputs that are all alike have no variance but what rounding leaves.
+            "quantisation_error": float(means["commitment"]) / max(variance, _ROUNDING * square, _NOTHING),
             "perplexity": float(np.exp(-np.sum(used * np.log(used)))),
             "codes_used": len(used) / self.codebook_size,
             "nats": math.prod(self.grid) * math.log(self.codebook_size),

@@ -110,6 +110,7 @@ _LEVELS = {
         "test/reconstruction_conditioned": "Reconstruction from z and m",
         "test/vq": "VQ objective",
         "test/perplexity": "Perplexity",
+        "test/quantisation_error": "Quantisation error",
     },
 }
 

@@ -72,7 +72,8 @@ def _figures(f, rng):
     else:
         reconstruction = 0.0080 * (0.97 if multi else 0.985 - 0.01 * high if single else 1)
         result = {"test/vq": 0.021 * (0.93 if multi else 0.72 if single else 1) * noise(0.02),
-                  "test/perplexity": 84.0 * noise(0.02)}
+                  "test/perplexity": 84.0 * noise(0.02),
+                  "test/quantisation_error": 0.01 * noise(0.02)}
     result["test/reconstruction"] = hard * reconstruction * noise()
     result["fluctuation"] = 0.4 * noise(0.1) * (0.8 if f.balancing.startswith("soft") else 1)
     if f.method != "plain":

@@ -286,13 +286,16 @@ def _sentence(part, effect, low, high, level, pairs):
     if effect is None:
         return f"Nothing has been measured of the {metric} of {part.a.label} to compare."
     places = _places(max(0.0 if low is None else (high - low) / 2, abs(effect) / 10))
-    change = f"{_size(effect, places)} {part.unit} {_direction(effect)}"
+    change, same = f"{_size(effect, places)} {part.unit} {_direction(effect)}", effect == low == high == 0
     if part.b is None:
-        said = f"From the lowest to the highest {_words(part.along)}, the {metric} of {part.a.label} becomes {change}"
+        change = "stays the same" if same else f"becomes {change}"
+        said = f"From the lowest to the highest {_words(part.along)}, the {metric} of {part.a.label} {change}"
     else:
         other = f"its {METRICS[part.metric_b]}" if part.a == part.b else f"that of {part.b.label}"
         start = f"At equal {METRICS[KL]}, the" if part.along else "The"
-        said = f"{start} {metric} of {part.a.label} is {change} than {other}"
+        said = f"{start} {metric} of {part.a.label} is {'as high as' if same else f'{change} than'} {other}"
+    if same:
+        return f"{said} in all of {_number(pairs, 'pair')}."
     if low is None:
         return f"{said} (1 pair, without an interval)."
     near, far = sorted((low, high), key=abs)

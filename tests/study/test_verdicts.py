@@ -345,6 +345,8 @@ def test_folds_are_kept_apart_from_seeds():
         ([1.01, 0.99, 0.97], [1, 1, 1],
          "The reconstruction error from z of the multi-decoder is 1.0 % lower than that of a plain VAE (95 % interval: "
          "6.0 % lower to 4.0 % higher; 3 pairs)."),
+        ([0.9, 0.8], [0.9, 0.8], "The reconstruction error from z of the multi-decoder is as high as that of a plain "
+                                 "VAE in all of 2 pairs."),
         ([0.9], [1], "The reconstruction error from z of the multi-decoder is 10.00 % lower than that of a plain VAE "
                      "(1 pair, without an interval)."),
         ([], [1], "Nothing has been measured of the reconstruction error from z of the multi-decoder to compare."),

@@ -6,19 +6,14 @@
 Evaluation computes every metric of a run on every image, SSIM included; both take turns.
 """
 
-import argparse
-import itertools
 import statistics
 
 import numpy as np
 
-from benchmarks.images import SHAPES, load, thesis_model
+from benchmarks.by_model import print_table
 from benchmarks.training import Training, objective_of
 from benchmarks.turns import Program, ratio, take_turns
-from mtvae_jax import environment
-from mtvae_jax.config import model_name
 from mtvae_jax.evaluate import Evaluator
-from mtvae_jax.methods import METHODS
 from mtvae_jax.replication import first_replica, replicate
 
 _IMAGES = 1000
@@ -57,23 +52,5 @@ def rows(model, shape, result):
     yield f"| {model} | {size} | {training:,.0f} | {evaluation:,.0f} | {text} |"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--latents", default="gaussian,vq")
-    parser.add_argument("--methods", default="multi_decoder", help=f"of {', '.join(METHODS)}")
-    parser.add_argument("--shapes", default="28x28x1", help=f"of {', '.join('x'.join(map(str, s)) for s in SHAPES)}")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of one turn")
-    flags = parser.parse_args()
-    environment.configure()
-    print(HEADER)
-    shapes = [tuple(map(int, shape.split("x"))) for shape in flags.shapes.split(",")]
-    for shape, latent, method in itertools.product(shapes, flags.latents.split(","), flags.methods.split(",")):
-        images, _ = load(shape)
-        config = thesis_model(latent, method, shape)
-        result = measure(config, images, rounds=flags.rounds, seconds=flags.seconds)
-        print(*rows(model_name(config), shape, result), sep="\n", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    print_table(__doc__, measure, HEADER, rows, methods="multi_decoder", seconds=1.0)

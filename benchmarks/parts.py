@@ -9,24 +9,19 @@ time over that of the whole step, within a round of turns. The parts need not su
 timed for every sampling type that the method can have, against the same step.
 """
 
-import argparse
-import itertools
-import statistics
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from benchmarks import ceiling
-from benchmarks.images import SHAPES, load, thesis_model
+from benchmarks.by_model import print_table
 from benchmarks.program_cost import step_bytes, step_flops
 from benchmarks.training import Training, objective_of
 from benchmarks.turns import depending_on, ratio, recurrence, repeated, take_turns
-from mtvae_jax import environment
 from mtvae_jax.conditioning import condition, image_keys
-from mtvae_jax.config import SAMPLINGS, model_name
+from mtvae_jax.config import SAMPLINGS
 from mtvae_jax.losses import mean_squared_error
-from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective, draw_masks, intensities
 from mtvae_jax.optimizer import make_optimizer
@@ -188,24 +183,5 @@ def rows(model, shape, result):
         yield f"| {model} | {size} | {part} | {median:.2g} ({least:.2g} – {greatest:.2g}) |"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--latents", default="gaussian,vq")
-    parser.add_argument("--methods", default="multi_decoder", help=f"of {', '.join(METHODS)}")
-    parser.add_argument("--shapes", default="28x28x1", help=f"of {', '.join('x'.join(map(str, s)) for s in SHAPES)}")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of one turn")
-    flags = parser.parse_args()
-    environment.configure()
-    print(HEADER)
-    shapes = [tuple(map(int, shape.split("x"))) for shape in flags.shapes.split(",")]
-    for shape, latent, method in itertools.product(shapes, flags.latents.split(","), flags.methods.split(",")):
-        images, _ = load(shape)
-        config = thesis_model(latent, method, shape)
-        result = measure(config, images, rounds=flags.rounds, seconds=flags.seconds)
-        print(*rows(model_name(config), shape, result), sep="\n")
-        print(f"\n{statistics.median(result['images_per_second']):,.0f} images/s\n", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    print_table(__doc__, measure, HEADER, rows, methods="multi_decoder", seconds=0.5)

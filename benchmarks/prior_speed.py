@@ -6,21 +6,16 @@
 The latents are random: their values do not change what is computed. Sampling is `benchmarks.prior_sampling`'s.
 """
 
-import argparse
-import itertools
 import statistics
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.images import SHAPES, load, thesis_model
+from benchmarks.by_model import print_table
 from benchmarks.training import Training
 from benchmarks.turns import take_turns
-from mtvae_jax import environment
-from mtvae_jax.config import model_name
 from mtvae_jax.learned_prior import LearnedPrior
-from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, count_parameters
 from mtvae_jax.prior import has_second_stage
 
@@ -73,24 +68,5 @@ def rows(model, shape, result):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--latents", default="gaussian,vq")
-    parser.add_argument("--methods", default="plain,multi_decoder", help=f"of {', '.join(METHODS)}")
-    parser.add_argument("--shapes", default="28x28x1", help=f"of {', '.join('x'.join(map(str, s)) for s in SHAPES)}")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of one turn")
-    flags = parser.parse_args()
-    environment.configure()
-    print(HEADER)
-    shapes = [tuple(map(int, shape.split("x"))) for shape in flags.shapes.split(",")]
-    for shape, latent, method in itertools.product(shapes, flags.latents.split(","), flags.methods.split(",")):
-        config = thesis_model(latent, method, shape)
-        if has_second_stage(config):
-            images, _ = load(shape)
-            result = measure(config, images, rounds=flags.rounds, seconds=flags.seconds)
-            print(*rows(model_name(config), shape, result), sep="\n", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    print_table(__doc__, measure, HEADER, rows, methods="plain,multi_decoder", seconds=1.0, wanted=has_second_stage)

@@ -27,8 +27,8 @@ FIGURE_NAME = "figures/failure.png"
 
 # Steps repeated between two looks at the state; so many before the bad one, or up to twice as many, are drawn.
 _STRIDE = 40
-# No terms: what an error comes to, and infinite for none.
-_QUALITY = ("psnr", "ssim", "bits_per_dim")
+# No terms: what an error comes to, infinite for none, and what is counted of the encoder's outputs beside the terms.
+_BESIDE = ("psnr", "ssim", "bits_per_dim", "output")
 
 
 class _BadStep(NamedTuple):
@@ -64,7 +64,7 @@ def is_sound(state):
 def not_finite(metrics):
     """The names of the terms or metrics that are not finite and should be. The loss is named where nothing else is."""
     names = [name for name, value in metrics.items() if not is_finite(value)]
-    names = [name for name in names if not _bare(name).startswith(_QUALITY)]
+    names = [name for name in names if not _bare(name).startswith(_BESIDE)]
     return [name for name in names if _bare(name) != "loss"] or names
 
 
@@ -193,7 +193,7 @@ def _bad_in_evaluation(objective, variables, rows):
 
 def _any_bad(terms):
     """bool [B], from terms [B, …]."""
-    terms = [term for name, term in terms.items() if not name.startswith(_QUALITY)]
+    terms = [term for name, term in terms.items() if not name.startswith(_BESIDE)]
     return jnp.any(jnp.stack([~jnp.isfinite(term.reshape(len(term), -1)).all(axis=1) for term in terms]), axis=0)
 
 

@@ -36,13 +36,13 @@ def test_two_devices_train_as_one(tmp_path, model):
     assert one["step"] == two["step"] == 12
     discrete = model[0] == "vq"
     for name in one.files:
-        # Rounding decides between two codes that are as near to within it; after the first step they may part by an
-        # image's code or two.
-        apart = discrete and not name.startswith("first/")
-        kind = name.removeprefix("first/").split("/")[0]
-        if kind in ("params", "batch_stats"):
-            scale, difference = np.abs(one[name]).max(), np.abs(one[name] - two[name])
-            difference = difference.mean() if apart else difference.max()
-            assert difference < 2e-3 * scale + (1e-4 if apart else 1e-5), name
-        if kind in ("metrics", "val") and not (apart and name.endswith("usage")):
-            np.testing.assert_allclose(one[name], two[name], rtol=1e-2 if apart else 1e-3, atol=1e-6, err_msg=name)
+        kind, _, term = name.removeprefix("first/").partition("/")
+        # Rounding decides between two codes that are as near to within it, and each image that gets another one trains
+        # all the others differently: after the first step no more than what is learned can be the same.
+        if discrete and not name.startswith("first/"):
+            if term.startswith(("loss", "reconstruction")):
+                np.testing.assert_allclose(one[name], two[name], rtol=5e-3, err_msg=name)
+        elif kind in ("params", "batch_stats"):
+            assert np.abs(one[name] - two[name]).max() < 2e-3 * np.abs(one[name]).max() + 1e-5, name
+        elif kind in ("metrics", "val"):
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-3, atol=1e-6, err_msg=name)

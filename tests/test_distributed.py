@@ -89,7 +89,7 @@ def test_two_processes_train_as_two_devices_to_the_bit_and_as_one_to_rounding(mo
     gradient, other = (np.concatenate([run[name].ravel() for name in names]) for run in (one, processes))
     assert np.linalg.norm(gradient - other) <= 1e-6 * np.linalg.norm(gradient)
     for name in names:
-        np.testing.assert_allclose(one[name], processes[name], atol=1e-5 * np.abs(one[name]).max(), err_msg=name)
+        np.testing.assert_allclose(one[name], processes[name], atol=3e-5 * np.abs(one[name]).max(), err_msg=name)
 
     # Every image is evaluated once, whichever process has it.
     for name in one.files:

@@ -4,7 +4,8 @@
 
 OUT.npz is the state after the first step, under `first/`, and at the end, each with the metrics of an evaluation.
 
-Codes of a vector-quantised latent follow moving averages and are restarted, so that all their machinery is at work.
+Codes of a vector-quantised latent follow moving averages, so short ones that those which the first step leaves out are
+restarted by it: all their machinery is at work.
 """
 
 import sys
@@ -29,7 +30,7 @@ distributed.start()
 dataset = load_dataset("mnist_sample", max_train=320)
 config = small_config(method, latent=latent, conditioning__sampling=sampling)
 if latent == "vq":
-    config.model.codebook_ema, config.model.codebook_restart = 0.9, 0.3
+    config.model.codebook_ema, config.model.codebook_restart = 0.2, 0.6
 config = resolve(config, dataset.image_shape)
 objective = Objective(build_model(config, dataset.image_shape), config, dataset.image_shape)
 optimizer = make_optimizer(config.train, steps_per_epoch=10)

@@ -27,8 +27,9 @@ FIGURE_NAME = "figures/failure.png"
 
 # Steps repeated between two looks at the state; so many before the bad one, or up to twice as many, are drawn.
 _STRIDE = 40
-# No terms: what an error comes to, infinite for none, and what is counted of the encoder's outputs beside the terms.
-_BESIDE = ("psnr", "ssim", "bits_per_dim", "output")
+# No terms: of the encoder's outputs, for the quantisation error; and what an error comes to, infinite for none.
+_MOMENTS = "output"
+_BESIDE = (_MOMENTS, "psnr", "ssim", "bits_per_dim")
 
 
 class _BadStep(NamedTuple):
@@ -226,7 +227,7 @@ def _leave(record, what, images, course, directory, section):
 def _draw(title, images, course, path):
     from mtvae_jax import figures  # matplotlib takes a second that a run which goes well need not wait for
 
-    names = [name for name, value in next(iter(course.values()), {}).items() if np.ndim(value) == 0]
+    names = _scalars(next(iter(course.values()), {}))
     curves = {name: [float(terms[name]) for terms in course.values()] for name in names}
     picture = figures.failure(
         list(course), curves, _pictures(images.rows), images.indices, images.bad, split=images.split, title=title
@@ -244,9 +245,13 @@ def _pictures(rows):
     return None
 
 
+def _scalars(terms):
+    return {name: value for name, value in terms.items() if np.ndim(value) == 0 and not name.startswith(_MOMENTS)}
+
+
 def _numbers(terms):
     """Scalars as JSON has them, what is not finite as metrics.jsonl spells it."""
-    values = {name: float(value) for name, value in terms.items() if np.ndim(value) == 0}
+    values = {name: float(value) for name, value in _scalars(terms).items()}
     return {name: value if np.isfinite(value) else str(value) for name, value in values.items()}
 
 

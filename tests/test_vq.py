@@ -116,7 +116,7 @@ def test_every_position_gets_its_nearest_code_and_the_terms_are_means_over_posit
     usage = [np.bincount(image.ravel(), minlength=5) / 6 for image in expected]
     np.testing.assert_allclose(terms["usage"], usage, rtol=1e-6)
     np.testing.assert_allclose(terms["output"], z_e.mean((1, 2)), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(terms["output_square"], (z_e**2).mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(terms["output_square"], (z_e**2).sum(-1).mean((1, 2)), rtol=1e-5)
     np.testing.assert_array_equal(quantiser.module.apply({"params": quantiser.params}, codes, method="embed"),
                                   quantiser.codebook[expected])
 
@@ -136,7 +136,7 @@ def test_objective_is_codebook_plus_beta_commitment():
         "commitment": np.array([3.0, 5.0]),
         "usage": np.ones((2, 5)) / 5,
         "output": np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0]]),
-        "output_square": np.array([[4.0, 2.0, 1.0, 2.0], [1.0, 2.0, 10.0, 1.0]]),
+        "output_square": np.array([9.0, 14.0]),
     }
     np.testing.assert_allclose(module.objective(terms, 0.25), [1.75, 3.25])
     metrics = module.metrics({name: term.mean(0) for name, term in terms.items()}, 0.25)
@@ -149,8 +149,8 @@ def test_objective_is_codebook_plus_beta_commitment():
 def test_outputs_that_are_all_alike_have_a_quantisation_error_all_the_same():
     module = Quantiser(codes_at(1)).module
     means = {"codebook": 0.0, "commitment": 1e-9, "usage": np.ones(5) / 5, "output": np.full(4, 0.1)}
-    for square in (0.01, 0.01 - 1e-9, 0.0):
-        metrics = module.metrics(means | {"output_square": np.full(4, square)}, 0.25)
+    for square in (0.04, 0.04 - 1e-9, 0.0):
+        metrics = module.metrics(means | {"output_square": square}, 0.25)
         assert np.isfinite(metrics["quantisation_error"])
 
 

@@ -93,7 +93,7 @@ class VectorQuantiser(nn.Module):
             "commitment": commitment_loss(z_e, z_q),
             "usage": jnp.mean(chosen, axis=1),
             "output": jnp.mean(z_e, axis=(1, 2)),
-            "output_square": jnp.mean(z_e**2, axis=(1, 2)),
+            "output_square": jnp.mean(jnp.sum(z_e**2, axis=-1), axis=(1, 2)),
         }
         return LatentOutput(straight_through(z_e, z_q), terms, codes)
 
@@ -116,7 +116,7 @@ class VectorQuantiser(nn.Module):
             "commitment": (),
             "usage": (self.codebook_size,),
             "output": (self.latent_dim,),
-            "output_square": (self.latent_dim,),
+            "output_square": (),
         }
 
     def objective(self, terms, beta):
@@ -133,7 +133,7 @@ class VectorQuantiser(nn.Module):
         """
         usage = np.asarray(means["usage"], np.float64)
         used = usage[usage > 0]
-        square = float(np.sum(means["output_square"], dtype=np.float64))
+        square = float(means["output_square"])
         variance = square - float(np.sum(np.square(means["output"], dtype=np.float64)))
         return {
             "vq": float(means["codebook"] + beta * means["commitment"]),

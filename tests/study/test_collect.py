@@ -13,7 +13,7 @@ from mtvae_jax.study.protocols import PROTOCOLS
 from mtvae_jax.study.tasks import make_tasks
 
 SUMMARY = {
-    "epochs": 5,
+    "epochs": PROTOCOLS["quick"].epochs,
     "steps": 50,
     "best_epoch": 3,
     "parameters": {"total": 1000},

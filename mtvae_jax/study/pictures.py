@@ -17,11 +17,11 @@ _KEY = 31  # the same images and masks in every report
 
 
 def both_reconstructions(tasks):
-    """`Pictures` of the first complete multi-decoder run of each latent and dataset."""
+    """`Pictures` of the first complete multi-decoder run of each latent and dataset whose checkpoints are there."""
     shown = {}
     for factors, task in tasks.items():
         where = factors.latent, factors.dataset
-        if factors.method == "multi_decoder" and where not in shown and _is_usual(factors) and task.complete:
+        if factors.method == "multi_decoder" and where not in shown and _is_usual(factors) and _loadable(task):
             shown[where] = _pictures(factors, task)
     return tuple(shown.values())
 
@@ -33,6 +33,11 @@ def sampling_types(protocol):
     image = dataset.test[0].astype(np.float32) / 255.0
     masks = sampling_type_masks(config.conditioning, *image.shape[:2])
     return SamplingTypes(dataset=protocol.datasets[0], image=image, masks=masks)
+
+
+def _loadable(task):
+    """The records of a run, without its checkpoints, are enough for all but its pictures."""
+    return task.complete and (task.workdir / "checkpoints").is_dir()
 
 
 def _is_usual(factors):

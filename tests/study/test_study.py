@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import pytest
 
@@ -115,6 +116,22 @@ def test_a_report_of_what_is_there_trains_nothing(tiny, tmp_path):
     assert "2 runs, 0 complete" in said
     assert not (tmp_path / "runs").exists()
     assert (tmp_path / "study" / "report.html").exists()
+
+
+def test_the_records_of_runs_are_enough_for_a_report(tiny, tmp_path):
+    run(tiny)
+    before = tables(tmp_path / "study")
+    for checkpoints in tmp_path.glob("runs/*/checkpoints"):
+        shutil.rmtree(checkpoints)
+    tiny.report_only = True
+    failures, said = run(tiny, "again")
+    assert failures == {}
+    assert "2 runs, 2 complete" in said
+    again = tables(tmp_path / "again")
+    for name in ("results.csv", "claims.json"):
+        assert again[name] == before[name], name
+    assert "Figure 4.1" in before["report.md"]
+    assert "Figure 4.1" not in again["report.md"], "pictures need the models"
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,13 @@ def _divide(indices, count):
 
 
 def _fold(indices, fold, num_folds):
-    """Fold number `fold` of the permuted indices, and all others."""
+    """Fold number `fold` of the permuted indices, and all others, beginning with the fold after it.
+
+    So a cut to the first few leaves each fold its own training images; in ascending order all folds but the first
+    would be left the same ones.
+    """
     folds = np.array_split(indices[_permutation(len(indices))], num_folds)
-    return folds[fold], np.concatenate(folds[:fold] + folds[fold + 1 :])
+    return folds[fold], np.concatenate(folds[fold + 1 :] + folds[:fold])
 
 
 def _permutation(n):

@@ -112,6 +112,12 @@ def test_max_train_cuts_the_training_split_alone(data, arguments):
     assert split(data, **arguments, max_train=10**6) == [train, *others]
 
 
+def test_each_fold_has_training_images_of_its_own_after_a_cut():
+    """Two folds of three share half of their images at most, as they would uncut; all but the first were the same."""
+    found = [set(split(source(90, test=7), fold=i, num_folds=3, max_train=30)[0]) for i in range(3)]
+    assert all(len(a & b) <= 15 for i, a in enumerate(found) for b in found[:i])
+
+
 def test_the_permutation_never_changes():
     """The stream of RandomState is frozen: these stay for ever, or results before and after cannot be compared."""
     train, held_out, _ = split(source(60, test=1))

@@ -224,7 +224,11 @@ def _to_kernel(images, features, geometry):
     def product(images, features):
         # As matrices: of higher rank, XLA would first turn the patches, which takes as long as the product.
         patches = _gather(images, geometry)
-        return _dot(patches.reshape(-1, patches.shape[3]), features.reshape(-1, num_features), ((0,), (0,)))
+        patches, features = patches.reshape(-1, patches.shape[3]), features.reshape(-1, num_features)
+        if num_features >= patches.shape[1]:
+            return _dot(patches, features, ((0,), (0,)))
+        # Eigen copies the first operand of such a product: let it be the narrower one, which XLA must not see through.
+        return lax.optimization_barrier(_dot(features, patches, ((0,), (0,)))).T
 
     matrix = _sum_slices(product, images, features, _num_slices(len(images), channels, geometry))
     return matrix.reshape(*geometry.kernel_size, channels, num_features).astype(images.dtype)

@@ -21,6 +21,8 @@ def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
     statistics of the batch are taken in training, None outside of one.
     """
     settings, method = config.model, METHODS[config.model.method]
+    if jax.device_count() == 1:
+        axis_name = None  # a mean over one device is itself, and would cost a copy each time
     hidden_dims = tuple(settings.hidden_dims)
     grid_stride = config.conditioning.grid_stride if config.conditioning.sampling == "exact" else None
     common = {

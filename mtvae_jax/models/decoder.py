@@ -5,11 +5,11 @@ from flax import linen as nn
 
 from mtvae_jax.models.layers import (
     BATCH_AXIS,
+    BatchNorm,
     Conv,
     ConvTranspose,
     NormActivation,
     ResidualStack,
-    batch_norm,
     stride_two_sizes,
 )
 from mtvae_jax.models.merge import DenseMerge, SpatialMerge
@@ -75,7 +75,7 @@ class Decoder(nn.Module):
         if z.ndim == 4 and self.normalise:
             # Codes start at a hundredth of the size of m's values. Drowned by them they would pass next to no gradient
             # to the encoder, whose outputs then fall onto a few codes and stay there.
-            z = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name, name="norm_z")(z)
+            z = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name="norm_z")(z, train)
         shape = (*smallest, z.shape[-1] if z.ndim == 4 else self.hidden_dims[-1])
         if m is None or self.merge == "dense":
             return DenseMerge(shape, self.dtype, self.grid_stride, name="merge")(z, m, train=train)

@@ -4,9 +4,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mtvae_jax.convolution import conv2d, conv2d_transpose
+from mtvae_jax.normalisation import batch_norm, normalise
 
 # The axis that pmap names; batch normalisation averages its statistics over it.
 BATCH_AXIS = "batch"
+
+_SLOPE = 0.01  # of LeakyReLU below zero
 
 
 class Conv(nn.Module):
@@ -57,15 +60,40 @@ class NormActivation(nn.Module):
 
     @nn.compact
     def __call__(self, x, train):
-        if self.normalise:
-            x = batch_norm(train, dtype=self.dtype, axis_name=self.axis_name, name="norm")(x)
-        return nn.leaky_relu(x)
+        if not self.normalise:
+            return nn.leaky_relu(x, _SLOPE)
+        return BatchNorm(_SLOPE, self.dtype, self.axis_name, name="norm")(x, train)
 
 
-def batch_norm(train, **settings):
-    """Batch normalisation by the batch or, when not in training, by running statistics; a Flax module."""
-    # Small data sets have few steps an epoch: the running statistics must follow within tens of steps.
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, **settings)
+class BatchNorm(nn.Module):
+    """Batch normalisation by the batch or, when not in training, by running statistics, and the activation behind it.
+
+    **Arguments:** `slope`: of a LeakyReLU below zero, 1 for no activation.
+    """
+
+    slope: float = 1.0
+    dtype: jnp.dtype = jnp.float32
+    axis_name: str | None = BATCH_AXIS
+
+    @nn.compact
+    def __call__(self, x, train):
+        channels = x.shape[-1:]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+        running_variance = self.variable("batch_stats", "var", jnp.ones, channels)
+        scale = self.param("scale", nn.initializers.ones_init(), channels)
+        bias = self.param("bias", nn.initializers.zeros_init(), channels)
+        x = x.astype(self.dtype)
+        if not train:
+            return normalise(x, running_mean.value, running_variance.value, scale, bias, slope=self.slope)
+        initialising = self.is_initializing()  # outside of the mapped axis, and of one image
+        y, mean, variance = batch_norm(
+            x, scale, bias, slope=self.slope, axis_name=None if initialising else self.axis_name
+        )
+        if not initialising:
+            # Small data sets have few steps an epoch: the running statistics must follow within tens of steps.
+            for running, new in ((running_mean, mean), (running_variance, variance)):
+                running.value = (0.9 * running.value + 0.1 * new).astype(running.value.dtype)
+        return y
 
 
 class ResidualStack(nn.Module):

@@ -123,6 +123,7 @@ STUDY_MEANINGS = {
     "slurm.cpus": "of one job",
     "slurm.gpus": "of one job",
     "slurm.memory": "of one job",
+    "earlier": "results.parquet of earlier reports: their runs count, and are not trained again",
     "report_only": "write the report on what is there, and train nothing",
 }
 

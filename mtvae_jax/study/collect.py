@@ -5,20 +5,46 @@ import math
 
 import numpy as np
 
+from mtvae_jax.errors import UserError
 from mtvae_jax.metric_log import read_metrics
 from mtvae_jax.study.factors import Factors
 from mtvae_jax.workdir import read_summary
 
 FACTORS = tuple(field.name for field in dataclasses.fields(Factors))
+_PLACE = (*FACTORS, "run", "workdir", "status", "error")  # what a row has besides figures
 
 
-def collect(tasks, failures):
-    """**Arguments:** `tasks`: {`Factors`: `Task`}; `failures`: {work directory: error in one line}.
+def collect(tasks, failures, earlier):
+    """**Arguments:** `tasks`: {`Factors`: `Task`}; `failures`: {work directory: error in one line}; `earlier`: of
+    `read_earlier`, what is known of runs that are not there.
     **Returns:** a list of dicts, a row for each set of factors, in the order of `tasks`: all factors, `run`, `workdir`,
     `status` ("complete", "failed" or "missing"), `error`, and the figures of complete runs. Nothing in it tells of time
     or place, so that a study done twice has the same table twice.
     """
-    return [_row(factors, task, failures.get(task.workdir)) for factors, task in tasks.items()]
+    return [_row(factors, task, failures.get(task.workdir), earlier) for factors, task in tasks.items()]
+
+
+def read_earlier(paths):
+    """What the tables of earlier reports know: {run: its figures}, of complete runs; of two tables the first counts.
+
+    A figure that a run has not, as those of other latents, is None.
+
+    **Arguments:** `paths`: of results.parquet files. **Raises:** `UserError` for what is no such table.
+    """
+    if not paths:
+        return {}
+    import pyarrow
+    from pyarrow import parquet
+
+    known = {}
+    for path in reversed(paths):
+        try:
+            rows = parquet.read_table(path).to_pylist()
+            runs = {row["run"]: row for row in rows if row["status"] == "complete"}
+        except (OSError, pyarrow.ArrowException, KeyError) as error:
+            raise UserError(f"config.earlier: {path} is no results.parquet of a study; name one that is") from error
+        known |= {run: {name: value for name, value in row.items() if name not in _PLACE} for run, row in runs.items()}
+    return known
 
 
 def curves(tasks):
@@ -46,8 +72,10 @@ def write_parquet(rows, path):
     parquet.write_table(pyarrow.table({name: [row.get(name) for row in rows] for name in columns}), path)
 
 
-def _row(factors, task, error):
+def _row(factors, task, error, earlier):
     row = {**dataclasses.asdict(factors), "run": task.workdir.name, "workdir": str(task.workdir)}
+    if not task.complete and row["run"] in earlier:
+        return row | {"status": "complete", "error": None} | earlier[row["run"]]
     if not task.complete:
         return row | {"status": "missing" if error is None else "failed", "error": error}
     summary = read_summary(task.workdir)

@@ -16,7 +16,7 @@ from mtvae_jax.study.protocols import PROTOCOLS
 WHERE = ("here", "processes", "slurm")
 
 # What changes neither the runs nor the tables.
-_NOT_PART_OF_THE_STUDY = ("where", "jobs", "replicates", "slurm", "runs", "data_dir", "report_only")
+_NOT_PART_OF_THE_STUDY = ("where", "jobs", "replicates", "slurm", "runs", "data_dir", "earlier", "report_only")
 
 # The least and the most; what makes lists or processes has a most that is beyond all use.
 _INTEGERS = {
@@ -33,11 +33,13 @@ _INTEGERS = {
 _TEXTS = {
     "datasets": "names of datasets, a comma between them",
     "data_dir": "a folder",
+    "earlier": "results.parquet files of earlier reports, a comma between them",
     "runs": "a folder",
     "slurm.partition": "the name of a partition",
     "slurm.memory": "an amount, like 16GB",
 }
-_OPTIONAL = ("datasets", "seeds", "folds", "epochs", "max_train", "data_dir", "jobs", "replicates", "slurm.partition")
+_OPTIONAL = ("datasets", "seeds", "folds", "epochs", "max_train", "data_dir", "earlier", "jobs", "replicates",
+             "slurm.partition")
 
 
 def study_config(name=ALL):
@@ -69,6 +71,7 @@ def study_config(name=ALL):
                 "gpus": 1,
                 "memory": "16GB",
             },
+            "earlier": placeholder(str),  # results.parquet of earlier reports: its runs count and are not trained again
             "report_only": False,  # writes the report on what is there, and trains nothing
         }
     )
@@ -90,6 +93,11 @@ def protocol_of(config):
     if config.datasets is not None:
         given["datasets"] = tuple(name.strip() for name in config.datasets.split(","))
     return dataclasses.replace(protocol, **{name: value for name, value in given.items() if value is not None})
+
+
+def earlier_tables(config):
+    """The paths of `config.earlier`, a list."""
+    return [] if config.earlier is None else [path.strip() for path in config.earlier.split(",")]
 
 
 def study_hash(config):

@@ -8,7 +8,8 @@ from mtvae_jax.config import model_name
 from mtvae_jax.help import STUDY_MEANINGS
 from mtvae_jax.progress import duration
 from mtvae_jax.study.catalogue import plan
-from mtvae_jax.study.config import protocol_of
+from mtvae_jax.study.collect import read_earlier
+from mtvae_jax.study.config import earlier_tables, protocol_of
 from mtvae_jax.study.tasks import make_tasks
 from mtvae_jax.workdir import read_summary
 
@@ -27,7 +28,8 @@ def dry_run(config):
     kinds = defaultdict(list)
     for task in runs.values():
         kinds[task.config.data.name, model_name(task.config)].append(task)
-    rows = [_row(*kind, tasks) for kind, tasks in sorted(kinds.items())]
+    earlier = read_earlier(earlier_tables(config))
+    rows = [_row(*kind, tasks, earlier) for kind, tasks in sorted(kinds.items())]
     header = "dataset", "model", "runs", "complete", "begun", "to train", "time for these"
     yield from _aligned([header, *rows])
     yield ""
@@ -37,13 +39,13 @@ def dry_run(config):
     )
 
 
-def _row(dataset, model, tasks):
+def _row(dataset, model, tasks, earlier):
     complete = [task for task in tasks if task.complete]
-    left = [task for task in tasks if not task.complete]
+    left = [task for task in tasks if not task.complete and task.workdir.name not in earlier]
     begun = sum((Path(task.workdir) / "config.json").exists() for task in left)
     seconds = [read_summary(task.workdir)["wall_seconds"] for task in complete]
     time = duration(statistics.mean(seconds) * len(left)) if seconds else "not known" if left else "none"
-    return dataset, model, str(len(tasks)), str(len(complete)), str(begun), str(len(left)), time
+    return dataset, model, str(len(tasks)), str(len(tasks) - len(left)), str(begun), str(len(left)), time
 
 
 def _aligned(rows):

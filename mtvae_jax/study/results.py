@@ -10,18 +10,19 @@ from mtvae_jax.study.verdicts import judge_claims
 from mtvae_jax.workdir import read_run, read_summary
 
 
-def write_results(config, protocol, tasks, failures, folder):
+def write_results(config, protocol, tasks, failures, earlier, folder):
     """results.csv, results.parquet and the report, of the runs that are complete.
 
     **Arguments:** `config`: of the study; `protocol`; `tasks`: {`Factors`: `Task`}; `failures`: {work directory:
-    error}; `folder`: of the study. **Returns:** the path of the report.
+    error}; `earlier`: of `collect.read_earlier`; `folder`: of the study. **Returns:** the path of the report.
     """
-    rows = collect(tasks, failures)
+    rows = collect(tasks, failures, earlier)
     if rows:
         write_csv(rows, folder / "results.csv")
         write_parquet(rows, folder / "results.parquet")
     runs = {task.workdir: task for task in tasks.values()}
     complete = [task for task in runs.values() if task.complete]
+    known = [task for task in runs.values() if not task.complete and task.workdir.name in earlier]
     summaries = [read_summary(task.workdir) for task in complete]
     results = Results(
         study=config.study,
@@ -36,7 +37,8 @@ def write_results(config, protocol, tasks, failures, folder):
             for task in sorted(complete, key=lambda task: task.config.data.fold is None)  # the undivided one is shown
         },
         planned=len(runs),
-        complete=len(complete),
+        complete=len(complete) + len(known),
+        earlier=len(known),
         failed=tuple(
             {"name": runs[workdir].name, "run": workdir.name, "error": error} for workdir, error in failures.items()
         ),

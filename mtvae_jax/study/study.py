@@ -8,7 +8,8 @@ import jax
 
 from mtvae_jax.errors import UserError
 from mtvae_jax.study.catalogue import plan
-from mtvae_jax.study.config import protocol_of, study_hash
+from mtvae_jax.study.collect import read_earlier
+from mtvae_jax.study.config import earlier_tables, protocol_of, study_hash
 from mtvae_jax.study.processes import in_processes
 from mtvae_jax.study.progress import StudyProgress
 from mtvae_jax.study.side_by_side import side_by_side
@@ -29,14 +30,17 @@ def run_study(config, folder=None, *, stop_requested=lambda: False, stream=None)
         raise UserError("a study starts processes of its own: start it once, not in several processes")
     protocol = protocol_of(config)
     _check_runs(config.runs)
+    earlier = read_earlier(earlier_tables(config))
     tasks = make_tasks(plan(config.study, protocol), protocol, config.runs)
     folder = Path(folder or Path("studies") / f"{config.study}-{config.protocol}-{study_hash(config)}")
     _make(folder)
 
     runs = {task.workdir: task for task in tasks.values()}
-    waiting = [task for task in runs.values() if not task.complete]
-    print(f"study {config.study}, protocol {protocol.name}: {len(runs)} runs, {len(runs) - len(waiting)} complete",
-          file=stream, flush=True)
+    waiting = [task for task in runs.values() if not task.complete and task.workdir.name not in earlier]
+    complete = sum(task.complete for task in runs.values())
+    known = len(runs) - len(waiting) - complete
+    print(f"study {config.study}, protocol {protocol.name}: {len(runs)} runs, {complete} complete"
+          + (f", {known} known from an earlier report" if known else ""), file=stream, flush=True)
     failures = {}
     if not config.report_only:
         progress = StudyProgress(waiting, stream=stream)
@@ -48,7 +52,7 @@ def run_study(config, folder=None, *, stop_requested=lambda: False, stream=None)
     # Here, because drawing and judging are not for a study that is only being trained
     from mtvae_jax.study.results import write_results
 
-    print(f"report: {write_results(config, protocol, tasks, failures, folder)}", file=stream)
+    print(f"report: {write_results(config, protocol, tasks, failures, earlier, folder)}", file=stream)
     return failures
 
 

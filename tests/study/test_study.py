@@ -134,9 +134,25 @@ def test_the_records_of_runs_are_enough_for_a_report(tiny, tmp_path):
     assert "Figure 4.1" not in again["report.md"], "pictures need the models"
 
 
+def test_what_an_earlier_report_knows_is_not_trained_again(tiny, tmp_path):
+    run(tiny)
+    before = tables(tmp_path / "study")
+    shutil.rmtree(tmp_path / "runs")
+    tiny.earlier = str(tmp_path / "study" / "results.parquet")
+    failures, said = run(tiny, "again")
+    assert failures == {}
+    assert "2 runs, 0 complete, 2 known from an earlier report" in said
+    assert not (tmp_path / "runs").exists()
+    again = tables(tmp_path / "again")
+    for name in ("results.csv", "claims.json"):
+        assert again[name] == before[name], name
+    assert "2 of them known from the table of an earlier report alone" in again["report.md"]
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
+        ("earlier", "a.parquet,", "config.earlier = 'a.parquet,': must be results.parquet files of earlier reports"),
         ("protocol", "smal", "config.protocol = 'smal': must be one of full, small, quick; did you mean small?"),
         ("where", "cloud", "config.where = 'cloud': must be one of here, processes, slurm"),
         ("seeds", 0, "config.seeds = 0: must be an integer in 1 … 1000, or None"),

@@ -19,6 +19,10 @@ _SETTINGS = {
 
 def what_was_run(results):
     runs = f"{results.complete} of {results.planned} complete"
+    there = "all runs"
+    if results.earlier:
+        runs += f", {results.earlier} of them known from the table of an earlier report alone, without their curves"
+        there = "the others"
     rows = [
         ("Study", results.study),
         ("Protocol", results.protocol),
@@ -26,7 +30,7 @@ def what_was_run(results):
         ("Runs", runs + (f", {len(results.failed)} failed" if results.failed else "")),
         ("Date", results.date),
         ("Device", results.device),
-        ("Computing time of all runs", duration(results.hours)),
+        (f"Computing time of {there}", duration(results.hours)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in results.versions.items())),
     ]
     return Table("The study.", ("What", "Value"), tuple(rows))

@@ -15,7 +15,7 @@ from mtvae_jax.study.protocols import PROTOCOLS
 
 WHERE = ("here", "processes", "slurm")
 
-# What changes neither the runs nor the tables.
+# What changes none of the runs, nor what is asked of them.
 _NOT_PART_OF_THE_STUDY = ("where", "jobs", "replicates", "slurm", "runs", "data_dir", "earlier", "report_only")
 
 # The least and the most; what makes lists or processes has a most that is beyond all use.

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from mtvae_jax import convolution
+from mtvae_jax import convolution, winograd
 from mtvae_jax.convolution import conv2d, conv2d_transpose
 
 
@@ -60,7 +60,10 @@ def assert_same_derivatives(oracle, ours, cotangent, *operands):
         value, pull_back = jax.vjp(function, *operands)
         return value, *pull_back(cotangent)
 
-    functions = [oracle, *(functools.partial(ours, implementation=i) for i in ("matmul", "lax"))]
+    *_, kernel = operands
+    fits_winograd = ours.keywords["stride"] == 1 and max(kernel.shape[:2]) <= winograd.MOST_TAPS
+    implementations = ("matmul", "lax", *(("winograd",) if fits_winograd else ()))
+    functions = [oracle, *(functools.partial(ours, implementation=i) for i in implementations)]
     want, *rest = jax.jit(lambda *args: [derivatives(f, *args) for f in functions])(cotangent, operands)
     for got in rest:
         assert_all_close(got, want)
@@ -164,6 +167,21 @@ def test_saves_no_patches_for_the_backward_pass():
     assert saved <= images.size + kernel.size
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [convolution._FEW_CHANNELS, convolution._FEW_CHANNELS + 1])
+def test_patches_are_what_the_output_pixels_see(channels, stride):
+    """Row by row and column by column, for few channels and for more, which are gathered differently."""
+    padding, kernel = ((1, 2), (0, 1)), np.zeros((3, 2, channels, 1))
+    images = np.random.default_rng(0).normal(size=(2, 5, 8, channels))
+    with jax.enable_x64(True):
+        geometry = convolution._geometry((5, 8), images.dtype, kernel, stride, padding)
+        got = np.asarray(convolution._gather(jnp.asarray(images), geometry))
+    padded = np.pad(images, ((0, 0), *padding, (0, 0)))
+    for y, x in np.ndindex(*geometry.feature_size):
+        window = padded[:, y * stride : y * stride + 3, x * stride : x * stride + 2]
+        np.testing.assert_array_equal(got[:, y, x], window.reshape(2, -1))
+
+
 @pytest.mark.parametrize(("batch", "num_slices"), [(12, 4), (7, 7), (3, 1)])
 def test_a_large_batch_in_slices_gives_the_same(monkeypatch, batch, num_slices):
     patches_of_an_image = 3 * 3 * (3 * 3 * 2) * 4  # bytes
@@ -208,7 +226,8 @@ def test_bfloat16_is_summed_in_float32(monkeypatch):
     [
         (lambda x, k: conv2d(x, k, padding="FULL"), "'SAME', 'VALID' or"),
         (lambda x, k: conv2d(x, k, stride=0), "stride 0: must be at least 1"),
-        (lambda x, k: conv2d(x, k, implementation="fft"), "must be lax, matmul or None"),
+        (lambda x, k: conv2d(x, k, implementation="fft"), "must be lax, matmul, winograd or None"),
+        (lambda x, k: conv2d(x, k, stride=2, implementation="winograd"), "must be stride 1 and at most 5 taps"),
         (lambda x, k: conv2d(x[..., :1], k), "want [B, H, W, 2]"),
         (lambda x, k: conv2d(x[0], k), "do not fit kernel"),
         (lambda x, k: conv2d(x, k[0]), "must be [kh, kw, C, D]"),

@@ -68,9 +68,6 @@ def _backward(padding, saved, gradient):
         _from_points(row.images.T, columns.images.T, _product(g, k, (3, 3)))
         for row, g, k in zip(rows, gradients, kernels, strict=True)
     )
-    # The gradient of the images is waited for, that of the kernel is not: without a word XLA would take them in turns.
-    images, gradients = lax.optimization_barrier((images, gradients))
-    # Eigen copies the first operand of such products: where there is a choice, let it be the narrower one.
     kernel = sum(
         _from_points(row.kernel.T, columns.kernel.T, _kernel_product(x, g))
         for row, x, g in zip(rows, transformed, gradients, strict=True)
@@ -88,10 +85,15 @@ def _product(a, b, contracted):
 
 
 def _kernel_product(images, gradient):
-    """[P, Q, B, C] and [P, Q, B, D] → [P, Q, C, D]."""
-    if images.shape[3] <= gradient.shape[3]:
-        return _product(images, gradient, (2, 2))
-    return lax.optimization_barrier(_product(gradient, images, (2, 2))).swapaxes(2, 3)
+    """[P, Q, B, C] and [P, Q, B, D] → [P, Q, C, D].
+
+    The first operand, let it be the narrower one, is turned behind the back of XLA, which would see a product for Eigen
+    and run it ahead of all that is waited for. Products of upright matrices are left to whichever core is idle.
+    """
+    in_order = images.shape[3] <= gradient.shape[3]
+    first, second = (images, gradient) if in_order else (gradient, images)
+    product = _product(lax.optimization_barrier(first.swapaxes(2, 3)), second, (3, 2))
+    return product if in_order else lax.optimization_barrier(product).swapaxes(2, 3)
 
 
 def _to_points(rows, columns, x):

@@ -45,11 +45,13 @@ class FeatureExtractor:
 
     **Attributes:** `description`: one line for reports, such as "penultimate features of a classifier trained on
     fashion_mnist, validation accuracy 0.90"; `accuracy`: of the network's own task on the validation split, 0 … 1, or
-    None where it has none; `image_shape`: (H, W, C) of the images that it takes, None for any.
+    None where it has none; `image_shape`: (H, W, C) of the images that it takes, None for any; `warning`: a sentence
+    on why distances between such features tell little, or None.
     """
 
-    def __init__(self, describe, *, description, accuracy=None, image_shape=None):
+    def __init__(self, describe, *, description, accuracy=None, image_shape=None, warning=None):
         self.description, self.accuracy, self.image_shape = description, accuracy, image_shape
+        self.warning = warning
         self._describe = describe
 
     def __call__(self, images):
@@ -102,7 +104,10 @@ def train_feature_extractor(dataset, *, cache_dir=None, num_steps=None, seed=0, 
 
     description = f"penultimate features of {task}, validation accuracy {accuracy:.2f}"
     describe = _in_batches(lambda *given: model.apply(*given)[0], variables)
-    return FeatureExtractor(describe, description=description, accuracy=accuracy, image_shape=dataset.image_shape)
+    warning = _warning(accuracy, _accuracy_of_guessing(dataset, classes))
+    return FeatureExtractor(
+        describe, description=description, accuracy=accuracy, image_shape=dataset.image_shape, warning=warning
+    )
 
 
 def inception_feature_extractor(path):
@@ -149,6 +154,24 @@ def _accuracy(predict, dataset, classes):
         for number in range(_NUM_FLIPS)
     ]
     return float(np.mean(right))
+
+
+def _accuracy_of_guessing(dataset, classes):
+    """The accuracy of an answer that does not look at the image: the most frequent class, or any of the flips."""
+    if classes is None:
+        return 1 / _NUM_FLIPS
+    return float(np.mean(dataset.validation_labels == classes[:, None], axis=1).max())
+
+
+def _warning(accuracy, guessing):
+    """A sentence for a classifier that is nearer to guessing than to being right, else None."""
+    if accuracy >= (1 + guessing) / 2:
+        return None
+    return (
+        f"the classifier behind these features is right on {accuracy:.0%} of the validation images, where guessing is "
+        f"right on {guessing:.0%}: Fréchet distance, precision and recall tell little; "
+        "give generation.inception for features of another network"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ training

@@ -32,7 +32,8 @@ def judge(config, dataset, workdir, *, stream=None):
     """Judges the best model of a run with its prior, once: the result is kept as generation.json.
 
     `samples`: Fréchet distance, precision and recall of images from nothing against as many test images, for the
-    learned prior and for the untrained one; `training_images` are judged alike, as the best that can be had.
+    learned prior and for the untrained one; `training_images` are judged alike, as the best that can be had; `warning`
+    where the classifier behind the features is too bad for these figures to tell much.
 
     `given_pixels`: of p(x|m) on the hidden pixels of test images, with z from p(z|m) and, for comparison, from p(z)
     without a look at m: the error of the mean over draws, and with the pixel noise (see `PixelNoise`) coverage of
@@ -73,6 +74,8 @@ def _samples(model, dataset, settings, stream):
     if model.config.model.latent == "vq" and model.prior is not None:
         images["untrained_prior"] = model.sample(num, key, prior="untrained")
     result = {"features": features.description, "num_images": num}
+    if features.warning is not None:
+        result["warning"] = features.warning
     for name, generated in images.items():
         described = features(generated)
         precision, recall = precision_recall(real, described)

@@ -127,6 +127,34 @@ def test_labels_may_be_any_integers_and_unknown_ones_count_as_wrong():
     assert train(unknown, num_steps=60).accuracy == 0.75
 
 
+@pytest.mark.parametrize(
+    ("right", "warns"), [(20, False), (15, False), (14, True), (10, True)], ids=["all", "half way", "below", "guessing"]
+)
+def test_a_classifier_nearer_to_guessing_than_to_the_truth_says_so(right, warns, trainings, monkeypatch):
+    """Two classes, half of the images each: guessing is right on 10 of 20, half way to all of them are 15."""
+    labels = np.tile(np.asarray([0, 1], np.int32), 30)
+    answers = np.where(np.arange(20) < right, labels[:20], 1 - labels[:20])
+    monkeypatch.setattr(image_features, "_in_batches", lambda *_, **__: lambda images: answers)
+    extractor = train(synthetic(labels=labels), num_steps=FEW_STEPS)
+    assert extractor.accuracy == right / 20
+    assert (extractor.warning is not None) == warns
+    if warns:
+        assert f"right on {right / 20:.0%} of the validation images, where guessing is right on 50%" in extractor.warning
+
+
+def test_the_most_frequent_class_is_what_guessing_is_right_on(trainings, monkeypatch):
+    """Of 20 labels 18 are 0: 90 % of right answers are no merit, and 94 % less than half of what is left."""
+    labels = np.asarray([1, 1] + [0] * 58, np.int32)
+    monkeypatch.setattr(image_features, "_in_batches", lambda *_, **__: lambda images: np.zeros(20, int))
+    extractor = train(synthetic(labels=labels), num_steps=FEW_STEPS)
+    assert extractor.accuracy == 0.9
+    assert "guessing is right on 90%" in extractor.warning
+
+
+def test_flips_are_guessed_one_time_in_four():
+    assert image_features._accuracy_of_guessing(synthetic(), None) == 0.25
+
+
 # ---------------------------------------------------------------------------------------------------- how it is called
 
 

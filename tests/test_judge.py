@@ -37,7 +37,7 @@ def cheap_features(monkeypatch):
     """Pixels as features, so that no classifier has to be trained."""
 
     class Pixels:
-        description = "pixels"
+        description, warning = "pixels", None
 
         def __call__(self, images):
             images = images / 255.0 if images.dtype == np.uint8 else images
@@ -103,3 +103,16 @@ def test_overconfident_draws_cover_too_little(run, dataset, monkeypatch):
     figures = judging._given_pixels(model, dataset, config.generation)["unconditional"]
     assert figures["coverage_50_without_noise"] < 0.1
     assert figures["mse_of_mean"] > 0.1
+
+
+def test_features_of_a_bad_classifier_are_kept_with_a_warning(run, dataset, monkeypatch):
+    class Bad:
+        description, warning = "features", "they tell little"
+
+        def __call__(self, images):
+            return images.reshape(len(images), -1)[:, ::7] / 255.0
+
+    config, workdir = run
+    monkeypatch.setattr(judging, "train_feature_extractor", lambda *_, **__: Bad())
+    samples = judging._samples(mtvae_jax.load(workdir), dataset, config.generation, None)
+    assert samples["warning"] == "they tell little"

@@ -41,6 +41,7 @@ def main(argv):
 def run(arguments):
     # Here, so that a mistyped option is told before all of this is imported.
     from mtvae_jax import distributed, environment
+    from mtvae_jax.closing import judgement, stage_result
     from mtvae_jax.config import to_dict
     from mtvae_jax.dry_run import dry_run
     from mtvae_jax.fit import Stopped
@@ -67,9 +68,9 @@ def run(arguments):
     print(f"work directory: {workdir}")
     with StopRequest() as stop_requested:
         try:
-            print(result("model", train(config, dataset, workdir, stop_requested=stop_requested)))
+            say(stage_result("model", train(config, dataset, workdir, stop_requested=stop_requested)))
             if has_second_stage(config):
-                print(result("prior", train_prior(config, dataset, workdir, stop_requested=stop_requested)))
+                say(stage_result("prior", train_prior(config, dataset, workdir, stop_requested=stop_requested)))
         except Stopped:
             print(f"stopped after saving; the same command goes on ({workdir})")
             return 75
@@ -102,22 +103,6 @@ def say(lines):
     """Each as soon as it is there."""
     for line in lines:
         print(line, flush=True)
-
-
-def result(stage, summary):
-    """The figures that a stage ends with, in a line."""
-    figures = {name.removeprefix("test/"): value for name, value in summary.items() if name.startswith("test/")}
-    text = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-    return f"{stage} complete: {summary['epochs']} epochs, best {summary['best_epoch']}; test {text}"
-
-
-def judgement(generation):
-    """The figures of generation.json, a line for each way to generate."""
-    for part, ways in (generation or {}).items():
-        for way, figures in ways.items():
-            if isinstance(figures, dict) and part != "of":
-                text = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
-                yield f"{part.replace('_', ' ')}, {way.replace('_', ' ')}: {text}"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from mtvae_jax.data.splits import check_arguments
 from mtvae_jax.errors import UserError
 from mtvae_jax.losses import beta_for_variance, variance_for_beta
 from mtvae_jax.methods import METHODS
+from mtvae_jax.wording import number_of
 
 LATENTS = ("gaussian", "vq")
 SAMPLINGS = ("exact", "uniform", "gaussian")
@@ -208,7 +209,7 @@ def resolve(config, image_shape):
         if conditioning.grid_stride > max(height, width):
             raise UserError(
                 f"config.conditioning.grid_stride = {conditioning.grid_stride}: must be at most the longer side, "
-                f"{max(height, width)} pixels"
+                f"{number_of(max(height, width), 'pixel')}"
             )
         grid = int(exact_grid_mask(height, width, conditioning.grid_stride).sum())
         if conditioning.num_pixels is None:

@@ -20,6 +20,7 @@ from mtvae_jax.evaluate import Evaluator, evaluation_keys
 from mtvae_jax.models.layers import BATCH_AXIS
 from mtvae_jax.replication import first_replica, replicate, shard
 from mtvae_jax.step import epoch_order, step_keys
+from mtvae_jax.wording import number_of
 from mtvae_jax.workdir import write_json
 
 FILE_NAME = "failure.json"
@@ -114,8 +115,9 @@ def evaluation_failure(objective, variables, metrics, rows, directory, *, split,
     indices = np.flatnonzero(bad) if bad.any() else np.arange(len(bad))
     shown = jax.tree.map(lambda array: array[indices], rows)
     record = {"step": step, "epoch": epoch, "good_step": good, "terms": _numbers(metrics), "parameters": []}
-    number = f"{np.count_nonzero(bad):,} of {len(bad):,}" if bad.any() else "the"
-    what = f"{_listed(metrics)} on {number} {split} images, though all terms of training are finite"
+    images = number_of(len(bad), f"{split} image")
+    number = f"{np.count_nonzero(bad):,} of {images}" if bad.any() else f"the {split} images"
+    what = f"{_listed(metrics)} on {number}, though all terms of training are finite"
     return _leave(record, what, _Images(split, indices, shown, bad[indices]), {}, directory, section)
 
 

@@ -26,6 +26,7 @@ from mtvae_jax.prior import count_classes, has_second_stage
 from mtvae_jax.progress import duration
 from mtvae_jax.step import init_state
 from mtvae_jax.train import headline
+from mtvae_jax.wording import number_of
 from mtvae_jax.workdir import examine_workdir, read_summary
 
 # Training that is timed, once it is compiled and warm.
@@ -84,7 +85,7 @@ def _state(config, dataset, workdir, steps):
         return f"in use by {who}"
     summary = read_summary(workdir)
     if summary is not None and summary["epochs"] == config.train.epochs:
-        return f"complete: {summary['epochs']} epochs, best {summary['best_epoch']}"
+        return f"complete: {number_of(summary['epochs'], 'epoch')}, best {summary['best_epoch']}"
     total = config.train.epochs * (len(dataset.train) // config.train.batch_size)
     return f"would go on after step {steps:,} of {total:,}" if steps else "begun, but nothing has been saved yet"
 
@@ -113,7 +114,7 @@ def _second_stage(config, dataset, variables):
     rows = prior.rows(posterior, dataset.train[:number], labels)
     objective = prior.objective()
     counts = count_parameters(jax.eval_shape(objective.init, objective.base_key)["params"])
-    yield f"  {counts['total']:,} parameters"
+    yield f"  {number_of(counts['total'], 'parameter')}"
     lines, _ = _stage(objective, rows, rows, "prior", images=(len(dataset.train), len(dataset.validation)))
     yield from lines
 
@@ -143,8 +144,9 @@ def _stage(objective, train, validation, section, *, steps_done=0, images=None):
     lines = [
         f"  memory of each device: {_mib(sum(filter(None, memory.values())))} ({parts})",
         f"  compiled in {compiling:.1f} s, then {settings.batch_size / seconds_per_step:,.0f} images/s",
-        f"  an epoch of {steps_per_epoch:,} steps: {duration(epoch)}, {duration(evaluation)} of it evaluation",
-        f"  {left:,} steps to go: {duration(left / steps_per_epoch * epoch)}",
+        f"  an epoch of {number_of(steps_per_epoch, 'step')}: {duration(epoch)}, "
+        f"{duration(evaluation)} of it evaluation",
+        f"  {number_of(left, 'step')} to go: {duration(left / steps_per_epoch * epoch)}",
     ]
     return lines, variables
 

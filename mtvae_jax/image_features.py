@@ -25,6 +25,7 @@ from jax import lax
 from mtvae_jax.errors import UserError
 from mtvae_jax.models.classifier import Classifier
 from mtvae_jax.models.inception import InceptionV3, load_inception
+from mtvae_jax.wording import number_of
 
 _VERSION = 1  # of all that decides the weights: to be raised with every change to it
 _BATCH_SIZE, _LEARNING_RATE = 128, 1e-3
@@ -95,7 +96,7 @@ def train_feature_extractor(dataset, *, cache_dir=None, num_steps=None, seed=0, 
     else:
         # Train it
         stream, start = sys.stdout if stream is None else stream, time.monotonic()
-        _say(stream, f"image features: {task}, {num_steps:,} steps")
+        _say(stream, f"image features: {task}, {number_of(num_steps, 'step')}")
         variables = _train(model, dataset, classes, num_steps, jax.random.key(seed))
         accuracy = _accuracy(_in_batches(partial(_predict, model), variables), dataset, classes)
         _say(stream, f"image features: validation accuracy {accuracy:.2f} after {time.monotonic() - start:.0f} s")

@@ -17,6 +17,7 @@ import numpy as np
 
 from mtvae_jax.distributed import on_main
 from mtvae_jax.errors import UserError
+from mtvae_jax.wording import number_of
 
 FILE_NAME = "metrics.jsonl"
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -61,8 +62,9 @@ class MetricLog:
         found = [record for record in found if record["epoch"] <= resume_epoch]
         if records is None:
             if problem is None and [record["epoch"] for record in found] != list(range(1, resume_epoch + 1)):
-                problem = UserError(f"{self._path}: does not tell of the {resume_epoch} epochs that are done; restore "
-                                    "the file from a copy, or give another directory with --workdir")
+                problem = UserError(f"{self._path}: does not tell of all that was trained so far "
+                                    f"({number_of(resume_epoch, 'epoch')}); restore the file from a copy, or give "
+                                    "another directory with --workdir")
             if problem is not None:
                 raise problem
             return found

@@ -21,6 +21,7 @@ from mtvae_jax.methods import METHODS
 from mtvae_jax.models import count_parameters
 from mtvae_jax.prior_figures import PriorFigures
 from mtvae_jax.replication import replicate
+from mtvae_jax.wording import number_of
 from mtvae_jax.workdir import open_workdir, read_summary, write_json
 
 _MOST_CLASSES = 65536
@@ -162,6 +163,7 @@ def _posteriors(model, dataset, path):
 def _headline(config, parameters, step):
     what = {1.0: "p(z)", 0.0: "p(z|m)"}.get(config.prior.unconditional, "p(z) and p(z|m)")
     parts = ", ".join(f"{name} {count:,}" for name, count in parameters.items() if name != "total")
+    total = number_of(parameters["total"], "parameter")
     return (
-        f"second stage: {what} of the frozen model of step {step:,}; {parameters['total']:,} parameters ({parts})"
+        f"second stage: {what} of the frozen model of step {step:,}; {total} ({parts})"
     )

@@ -9,6 +9,7 @@ from mtvae_jax.conditioning import exact_grid_mask, gaussian_mask, image_keys, u
 from mtvae_jax.config import model_name
 from mtvae_jax.generate import Model
 from mtvae_jax.objective import draw_masks
+from mtvae_jax.wording import number_of
 
 _NUM_IMAGES, _NUM_SAMPLES = 8, 32
 _KEY = 31  # the same images, masks and noise in every figure of every run
@@ -71,12 +72,12 @@ class RunFigures:
             return figures.samples(model.sample(_NUM_SAMPLES, self._key), title=f"{title}: z from the prior")
         draws = model.sample(_NUM_SAMPLES // _NUM_IMAGES, self._key, self._images, self._masks())
         draws = draws.reshape(-1, *draws.shape[2:])
-        return figures.samples(draws, title=f"{title}: z from the prior, pixels of {_NUM_IMAGES} images known")
+        known = number_of(len(self._images), "image")
+        return figures.samples(draws, title=f"{title}: z from the prior, pixels of {known} known")
 
     def _sampling_types(self, figures):
         masks = sampling_type_masks(self._config.conditioning, *self._images.shape[1:3])
-        title = f"Sampling types, {masks['Exact'].sum()} pixels"
-        return figures.sampling_types(self._images[0], masks, title=title)
+        return figures.sampling_types(self._images[0], masks, title="Sampling types")
 
 
 def sampling_type_masks(settings, height, width):

@@ -21,6 +21,7 @@ from mtvae_jax.objective import Objective
 from mtvae_jax.replication import replicate
 from mtvae_jax.run_figures import RunFigures
 from mtvae_jax.trainee import Trainee
+from mtvae_jax.wording import number_of
 from mtvae_jax.workdir import describe, open_workdir, read_summary, write_json
 
 
@@ -151,15 +152,16 @@ def headline(config, dataset, parameters):
     parts = ", ".join(f"{name} {count:,}" for name, count in parameters.items() if name != "total")
     yield (
         f"{model_name(config)} on {dataset.name}, {height}×{width}×{channels}: {len(dataset.train):,} training, "
-        f"{len(dataset.validation):,} validation, {len(dataset.test):,} test images"
+        f"{len(dataset.validation):,} validation, {number_of(len(dataset.test), 'test image')}"
     )
-    yield f"{parameters['total']:,} parameters ({parts})"
+    yield f"{number_of(parameters['total'], 'parameter')} ({parts})"
     if config.model.latent == "gaussian":
         yield f"β = {config.loss.beta:.3g}, for a decoder variance σ² = βD/2 of {config.loss.variance:.3g}"
     else:
         rows, columns = grid_size(config, dataset.image_shape)
         yield f"{rows} × {columns} codes out of {config.model.codebook_size}, commitment β = {config.loss.beta:.3g}"
     if method.counts == "constant":
-        yield f"{conditioning.num_pixels} of {height * width} pixels revealed, {conditioning.sampling} sampling"
+        pixels = number_of(height * width, "pixel")
+        yield f"{conditioning.num_pixels} of {pixels} revealed, {conditioning.sampling} sampling"
     if method.counts == "power_law":
         yield f"power law of exponent {conditioning.exponent:g} reveals pixels, {conditioning.sampling} sampling"

@@ -117,7 +117,7 @@ def test_a_run_is_named_after_model_data_and_config(digits_npz, tmp_path, monkey
     assert main(["launch.py", config(dataset=f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert "complete: 1 epochs, best 1; test loss" in out
+    assert "complete: 1 epoch, the best is epoch 1" in out
     (workdir,) = (tmp_path / "runs").iterdir()
     assert workdir.name.startswith("gauss_multi-digits-")
 
@@ -164,8 +164,8 @@ def test_a_work_directory_alone_goes_on_with_its_run(digits_npz, tmp_path):
     assert launch(*command, cwd=tmp_path)[0] == 0
     status, out, err = launch(f"--workdir={tmp_path / 'run'}", cwd=tmp_path)
     assert (status, err) == (0, "")
-    assert "model complete: 1 epochs" in out
-    assert "prior complete: 1 epochs" in out
+    assert "model complete: 1 epoch," in out
+    assert "prior complete: 1 epoch," in out
     assert "epoch 1/1" not in out  # nothing is trained again
 
     # Another prior for the same model, kept beside the first.

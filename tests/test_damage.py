@@ -253,8 +253,8 @@ def test_a_damaged_log_of_a_checkpoint_from_before_it_knew_the_epochs_is_refused
     lines_gone(path)
     before = path.read_bytes()
     assert refusal(lambda: MetricLog(broken, resume_epoch=4)) == (
-        f"{path}: does not tell of the 4 epochs that are done; restore the file from a copy, or give another directory "
-        "with --workdir"
+        f"{path}: does not tell of all that was trained so far (4 epochs); restore the file "
+        "from a copy, or give another directory with --workdir"
     )
     assert path.read_bytes() == before
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from mtvae_jax.data.source import Labelled
 from mtvae_jax.errors import UserError
+from mtvae_jax.wording import number_of
 
 TEST_FRACTION = 0.1  # of data that come without a test split
 ROWS_AT_ONCE = 4096  # copied together, so that no second copy of a large split ever exists
@@ -119,7 +120,8 @@ def _require_images(source, **splits):
 
 
 def _too_few(source, name):
+    images = len(source.train.images)
     return UserError(
-        f"{source.provenance}: {len(source.train.images)} images are too few for the splits asked for, the {name} "
-        "split would be empty; give more images, or change data.validation or data.num_folds"
+        f"{source.provenance}: {number_of(images, 'image')} {'is' if images == 1 else 'are'} too few for the splits "
+        f"asked for, the {name} split would be empty; give more images, or change data.validation or data.num_folds"
     )

@@ -22,6 +22,7 @@ from mtvae_jax.figures.style import (
     text_size,
     wrap,
 )
+from mtvae_jax.wording import number_of
 
 ALARM = "#D55E00"  # Okabe and Ito's vermilion
 MAX_IMAGES = 128
@@ -118,7 +119,7 @@ def _window(bad):
 
 def _caption(indices, bad, split, shown):
     number, places = np.count_nonzero(bad), len(indices)
-    what = f"{places:,} {split} images" + (" of the step" if split == "training" else "")
+    what = number_of(places, f"{split} image") + (" of the step" if split == "training" else "")
     if number == places:
         text = f"The {what}: none is finite by itself"
     elif number:

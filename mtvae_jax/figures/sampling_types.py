@@ -4,6 +4,7 @@ import numpy as np
 
 from mtvae_jax.figures.image_rows import Row, image_rows
 from mtvae_jax.figures.mosaic import hide, to_rgb
+from mtvae_jax.wording import number_of
 
 
 def sampling_types(image, masks, *, title=None):
@@ -25,10 +26,5 @@ def sampling_types(image, masks, *, title=None):
         if mask.shape != (*original.shape[1:3], 1):
             raise ValueError(f"the mask {name!r} is {mask.shape}, the image {original.shape[1:]}")
         cells = [original, hide(np.ones_like(original), mask), hide(original, mask)]
-        rows.append(Row(f"{name}\n{_count(mask)}", np.concatenate(cells), columns=3))
+        rows.append(Row(f"{name}\n{number_of(int(mask.sum()), 'pixel')}", np.concatenate(cells), columns=3))
     return image_rows(rows, headings=("Original", "Mask", "Result"), title=title)
-
-
-def _count(mask):
-    count = int(mask.sum())
-    return "1 pixel" if count == 1 else f"{count} pixels"

@@ -80,9 +80,10 @@ def init_variables(model, key, image_shape):
 
 
 def count_parameters(params):
-    """The number of parameters of each part: {"encoder": …, "latent": …, "decoder": …, "total": …}.
+    """The number of parameters of each part, and their sum: {"encoder": …, "latent": …, "decoder": …, "total": …}.
 
-    Of a conditional decoder also its first layer, "conditional_decoder/merge", which can dwarf all the rest.
+    A conditional decoder is two parts: its first layer, "conditional_decoder/merge", which can dwarf all the rest, and
+    "conditional_decoder/layers", what comes after it.
 
     **Arguments:** `params`: arrays or their shapes.
     """
@@ -90,7 +91,11 @@ def count_parameters(params):
     def size(tree):
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
-    counts = {part: size(tree) for part, tree in params.items()}
-    if "conditional_decoder" in params:
-        counts["conditional_decoder/merge"] = size(params["conditional_decoder"]["merge"])
+    counts = {}
+    for part, tree in params.items():
+        if part == "conditional_decoder":
+            counts[f"{part}/merge"] = size(tree["merge"])
+            counts[f"{part}/layers"] = size(tree) - size(tree["merge"])
+        else:
+            counts[part] = size(tree)
     return counts | {"total": size(params)}

@@ -18,7 +18,8 @@ from mtvae_jax.runs.listing import listing
 from mtvae_jax.runs.loadable import loadable
 from mtvae_jax.runs.row import columns, row
 from mtvae_jax.runs.run import read_run
-from mtvae_jax.runs.text import amount, as_csv, as_json, number_of, pad, printable
+from mtvae_jax.runs.text import amount, as_csv, as_json, pad, printable
+from mtvae_jax.wording import number_of
 
 USAGE = """\
 usage: python -m mtvae_jax.runs [list] [DIR …] [--where=CONDITION …] [--sort=FIELD] [--columns=FIELD,…] [--json | --csv]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mtvae_jax.methods import METHODS
 from mtvae_jax.runs.files import Damaged, entries, flat, is_integer, is_number, read_json, read_records, usage
+from mtvae_jax.wording import number_of
 
 COMPLETE, STOPPED, FAILED, RUNNING, EMPTY, DAMAGED = "complete", "stopped", "failed", "running", "empty", "damaged"
 TO_COME = "to come"  # a second stage not yet begun
@@ -144,7 +145,7 @@ def _stage(directory, epochs, description=None):
     if checkpoints and not whole:
         raise Damaged(f"{directory.name}/checkpoints: none is whole, files are missing or of another version")
     if len(records) > 1 and not whole:
-        raise Damaged(f"checkpoints are missing, metrics.jsonl tells of {len(records)} epochs")
+        raise Damaged(f"checkpoints are missing, metrics.jsonl tells of {number_of(len(records), 'epoch')}")
     epoch = min(_epoch_at(max(c.step for c in whole), records), epochs) if whole else 0
     done = [record for record in records if record["epoch"] <= epoch and is_number(record.get("val/loss"))]
     best = min(done, key=lambda record: _worst_if_not_finite(record["val/loss"]), default={})

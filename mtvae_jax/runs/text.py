@@ -10,6 +10,7 @@ import unicodedata
 
 from mtvae_jax.runs.choose import as_text
 from mtvae_jax.runs.files import is_number
+from mtvae_jax.wording import number_of
 
 _TAIL = 9  # of a name that is cut in the middle: its hash
 
@@ -43,10 +44,6 @@ def span(seconds):
         if seconds >= length:
             return number_of(round(seconds / length), unit)
     return number_of(max(0, round(seconds)), "second")
-
-
-def number_of(n, what):
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def figure(value):

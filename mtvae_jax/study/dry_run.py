@@ -11,6 +11,7 @@ from mtvae_jax.study.catalogue import plan
 from mtvae_jax.study.collect import read_earlier
 from mtvae_jax.study.config import earlier_tables, protocol_of
 from mtvae_jax.study.tasks import make_tasks
+from mtvae_jax.wording import number_of
 from mtvae_jax.workdir import read_summary
 
 
@@ -24,7 +25,7 @@ def dry_run(config):
     yield "settings:"
     yield from (f"  config.{name} = {config[name]}" for name in STUDY_MEANINGS)
     yield ""
-    yield f"{len(runs)} runs in {config.runs}/:"
+    yield f"{number_of(len(runs), 'run')} in {config.runs}/:"
     kinds = defaultdict(list)
     for task in runs.values():
         kinds[task.config.data.name, model_name(task.config)].append(task)

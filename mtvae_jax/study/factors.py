@@ -5,6 +5,7 @@ import dataclasses
 from mtvae_jax.config import DEFAULT_COMMITMENT, DEFAULT_VARIANCE, check, thesis_config
 from mtvae_jax.errors import UserError
 from mtvae_jax.methods import METHODS
+from mtvae_jax.wording import number_of
 
 # Name → fields of config.loss: the loss-balancing techniques of thesis 4.1.1.
 BALANCING = {
@@ -61,18 +62,18 @@ class Factors:
             parts.append(f"exponent {self.exponent:g}")
         for field, text in _SAID_WHERE_UNUSUAL.items():
             if getattr(self, field) != Factors.__dataclass_fields__[field].default:
-                parts.append(text.format(getattr(self, field)))
+                parts.append(text(getattr(self, field)))
         return ", ".join([*parts, f"seed {self.seed}"])
 
 
 _SAID_WHERE_UNUSUAL = {
-    "beta_scale": "β × {:g}",
-    "balancing": "{}",
-    "depth": "{} layers",
-    "latent_dim": "latent of {}",
-    "merge": "{} merge",
-    "kl_warmup": "KL warm-up of {:g} epochs",
-    "fold": "fold {}",
+    "beta_scale": "β × {:g}".format,
+    "balancing": "{}".format,
+    "depth": lambda layers: number_of(layers, "layer"),
+    "latent_dim": "latent of {}".format,
+    "merge": "{} merge".format,
+    "kl_warmup": lambda epochs: f"KL warm-up of {number_of(epochs, 'epoch')}",
+    "fold": "fold {}".format,
 }
 
 

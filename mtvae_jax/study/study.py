@@ -15,6 +15,7 @@ from mtvae_jax.study.progress import StudyProgress
 from mtvae_jax.study.side_by_side import side_by_side
 from mtvae_jax.study.slurm import on_slurm
 from mtvae_jax.study.tasks import make_tasks
+from mtvae_jax.wording import number_of
 
 
 def run_study(config, folder=None, *, stop_requested=lambda: False, stream=None):
@@ -39,7 +40,7 @@ def run_study(config, folder=None, *, stop_requested=lambda: False, stream=None)
     waiting = [task for task in runs.values() if not task.complete and task.workdir.name not in earlier]
     complete = sum(task.complete for task in runs.values())
     known = len(runs) - len(waiting) - complete
-    print(f"study {config.study}, protocol {protocol.name}: {len(runs)} runs, {complete} complete"
+    print(f"study {config.study}, protocol {protocol.name}: {number_of(len(runs), 'run')}, {complete} complete"
           + (f", {known} known from an earlier report" if known else ""), file=stream, flush=True)
     failures = {}
     if not config.report_only:

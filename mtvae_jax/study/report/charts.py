@@ -16,6 +16,7 @@ from mtvae_jax.study.report.document import Figure
 from mtvae_jax.study.report.formats import effect, listed, number
 from mtvae_jax.study.report.looks import LATENTS, WARMUP_MARKS, file_name, mark, model_label
 from mtvae_jax.study.report.replicates import LEVEL, mean_interval, replicates, values_of, values_on_axis
+from mtvae_jax.wording import number_of
 
 _PANELS = {term.key: (term.name, term.unit, term.log) for term in TERMS} | {
     "active_units": ("Active units", "latent dimensions", False),
@@ -169,7 +170,7 @@ def _depth(results, names, dataset):
             continue
         values = sorted({*values, *along})
         runs = [replicates(results.rows, **factors, kl_warmup=warmup, depth=value) for value in along]
-        label = f"KL warm-up of {warmup:g} epochs" if warmup else "no KL warm-up"
+        label = f"KL warm-up of {number_of(warmup, 'epoch')}" if warmup else "no KL warm-up"
         seeds[label] = min(len(rows) for rows in runs)
         for key, column in columns.items():
             stats = [mean_interval(values_of(rows, column)) for rows in runs]
@@ -297,7 +298,7 @@ def _what_is_drawn(seeds, what, interval):
     """How many runs stand behind each line, and what the intervals are."""
     numbers = sorted(set(seeds.values()))
     if len(numbers) == 1:
-        over = f"{numbers[0]} seeds" if numbers[0] > 1 else "one seed"
+        over = number_of(numbers[0], "seed")
     else:
         over = "seeds (" + ", ".join(f"{label}: {n}" for label, n in seeds.items()) + ")"
     if numbers[-1] == 1:

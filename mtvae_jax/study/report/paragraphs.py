@@ -5,6 +5,7 @@ from mtvae_jax.study.report.formats import count, effect, listed, number
 from mtvae_jax.study.report.looks import LATENTS, ORDER, model_label
 from mtvae_jax.study.report.parts import decisive, parts_of
 from mtvae_jax.study.report.replicates import replicates, values_of
+from mtvae_jax.wording import number_of
 
 THESIS_EPOCHS = 100
 THESIS_DATASETS = ("mnist", "cifar10", "celeb_a")
@@ -13,7 +14,7 @@ HOW = (
     "The rule was written down before the runs. Each part of a claim compares two models on pairs of runs that share "
     "dataset, seed and fold, and expects their mean difference within a region. It is supported where the whole "
     "interval of the mean lies in that region, refuted where the whole interval lies outside, and undecided "
-    "otherwise. The interval has 95 %, or 90 % where the region is bounded on both sides (two one-sided tests at 5 %). "
+    "where it reaches beyond an end of the region, or where fewer than two pairs are complete. The interval has 95 %, or 90 % where the region is bounded on both sides (two one-sided tests at 5 %). "
     "A claim is refuted if any part is on any dataset, supported if all parts are on all datasets, and otherwise "
     "undecided; exploratory parts have no say. Per cent are of the second model's figure; negative ones mean that the "
     "first model's is lower."
@@ -44,8 +45,8 @@ def about_claim(claim, parts, names):
 
 
 def _found(part):
-    """What was measured, what was expected, and the verdict."""
-    reason = f", because {part.reason}" if part.reason else ""
+    """What was measured, what was expected, and the verdict; of an interval that decides nothing `HOW` says why."""
+    reason = f", because {part.reason}" if part.reason and part.low is None else ""
     return f"{part.sentence.rstrip('.')}, expected to be {part.expected_words}: {part.verdict}{reason}."
 
 
@@ -90,7 +91,7 @@ def limitations(results, names, claims):
     said = []
     epochs = results.settings.get("epochs")
     if epochs is not None and epochs < THESIS_EPOCHS:
-        said.append(f"The runs have {epochs} epochs, those of the thesis {THESIS_EPOCHS}.")
+        said.append(f"The runs have {number_of(epochs, 'epoch')}, those of the thesis {THESIS_EPOCHS}.")
     missing = [name for name in THESIS_DATASETS if name not in names]
     if missing:
         said.append(f"Of the thesis' datasets {listed(missing)} {'was' if len(missing) == 1 else 'were'} not run.")
@@ -98,13 +99,15 @@ def limitations(results, names, claims):
         said.append(f"At most {count(results.settings['max_train'])} training images were used.")
     unfinished = results.planned - results.complete
     if unfinished:
-        said.append(f"{unfinished} of {results.planned} planned runs are not complete, {len(results.failed)} of them "
-                    "because they failed; effects rest on the pairs that are.")
+        said.append(f"{unfinished} of {number_of(results.planned, 'planned run')} {'is' if unfinished == 1 else 'are'} "
+                    f"not complete, {len(results.failed)} of them because of a failure; effects rest on the pairs "
+                    "that are.")
     parts = [part for claim in claims for part in parts_of(claim) if not part.exploratory]
     alone = sum(part.pairs < 2 for part in parts)
     if alone:
-        said.append(f"{alone} of {len(parts)} parts have fewer than two pairs of runs and so no interval: they cannot "
-                    "be decided.")
+        have = "has" if alone == 1 else "have"
+        said.append(f"{alone} of {number_of(len(parts), 'part')} {have} fewer than two pairs of runs, and so neither "
+                    "an interval nor a verdict.")
     wide = sum(part.verdict == "undecided" and part.pairs >= 2 for part in parts)
     if wide:
         said.append(f"{wide} {'has' if wide == 1 else 'have'} an interval too wide, or too near the border of what is "

@@ -230,7 +230,7 @@ def test_undecided_is_said_with_the_reason():
     found = sections(one)
     assert "undecided, because 1 of 1 pair is complete; an interval takes two" in found["4.2.1"].blocks[0].text
     assert "C6, undecided" in found["4.2.1"].blocks[0].lead
-    assert "cannot be decided" in found["5.4"].blocks[0].text
+    assert "neither an interval nor a verdict" in found["5.4"].blocks[0].text
     assert "one seed has no interval" in next(b for b in blocks(one, Figure) if b.name.startswith("figure_4_5")).caption
 
 

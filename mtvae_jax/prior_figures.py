@@ -35,7 +35,9 @@ class PriorFigures:
 
         model = self._model.with_prior(self._prior.with_variables(variables))
         title = f"{self._title}, epoch {epoch} of the prior"
-        pictures = {"prior_curves": figures.loss_curves(log.records, title=f"{self._title}: second stage")}
+        unit = "nats a code" if model.config.model.latent == "vq" else "nats an image"
+        curves = figures.loss_curves(log.records, title=f"{self._title}: second stage", loss_unit=unit)
+        pictures = {"prior_curves": curves}
         if model.method.unconditioned and model.config.model.latent == "vq":
             samples = model.sample(_NUM_SAMPLES, self._key)
             pictures["samples"] = figures.samples(samples, title=f"{title}: samples")

@@ -14,8 +14,9 @@ FIGURES = {
 }  # fmt: skip
 SUMMARY = {
     "epochs": 20, "best_epoch": 18, "val/loss": 1.0, "test/loss": 0.01234, "test/reconstruction": 0.0104,
-    "test/reconstruction_conditioned": 0.0092, "test/kl": 12.345678, "test/active_units": 16.0, "test/bits_per_dim": 1.2,
-    "test/bits_per_dim_conditioned": 1.1, "test/psnr": 20.1, "test/psnr_conditioned": 20.9, "test/ssim": 0.8,
+    "test/reconstruction_conditioned": 0.0092, "test/kl": 12.345678, "test/active_units": 16.0,
+    "test/bits_per_dim": 1.2, "test/bits_per_dim_conditioned": 1.1,
+    "test/psnr": 20.1, "test/psnr_conditioned": 20.9, "test/ssim": 0.8,
     "test/ssim_conditioned": 0.9,
 }  # fmt: skip
 GENERATION = {

@@ -7,7 +7,7 @@ from matplotlib.patches import Rectangle
 
 from mtvae_jax.figures.axes import dress, scale, whole_numbers
 from mtvae_jax.figures.loss_curves import PANEL_HEIGHT, TERMS
-from mtvae_jax.figures.mosaic import tile, to_rgb
+from mtvae_jax.figures.mosaic import channel_note, tile, to_rgb
 from mtvae_jax.figures.style import (
     INK,
     MARGIN,
@@ -49,7 +49,10 @@ def failure(steps, curves, images, indices, bad, *, split, title):
     mosaic = None if images is None else _Mosaic(to_rgb(images[shown]))
     rows = math.ceil(len(curves) / 3)
     title = wrap(title, TEXT_WIDTH - 2 * MARGIN, TITLE_SIZE)
-    caption = wrap(_caption(np.asarray(indices), np.asarray(bad), split, shown), TEXT_WIDTH - 2 * MARGIN, TICK_SIZE)
+    caption = _caption(np.asarray(indices), np.asarray(bad), split, shown)
+    if mosaic and channel_note(images):
+        caption += f". Shown: {channel_note(images)}"
+    caption = wrap(caption, TEXT_WIDTH - 2 * MARGIN, TICK_SIZE)
 
     # Inches, from the top downwards
     head = MARGIN + text_size(title, TITLE_SIZE)[1] + _GAP

@@ -53,13 +53,13 @@ SPLITS = {  # the validation curve is drawn last, on top
 PANEL_HEIGHT = 1.65  # inches
 
 
-def loss_curves(records, *, title=None):
+def loss_curves(records, *, title=None, loss_unit=None):
     """Training and validation curves over the epochs, the epoch of the lowest validation loss marked.
 
     A term that no record holds gets no panel. Values that are missing or not finite leave a gap.
 
     **Arguments:** `records`: a dict an epoch, as `metrics.jsonl` holds them: `epoch` and `train/TERM`, `val/TERM`;
-    `title`: text.
+    `title`: text; `loss_unit`: what the loss is measured in, None for that of a weighted sum.
     **Returns:** a matplotlib `Figure`, one set of axes a term.
     **Raises:** `UserError` if no record holds any term.
     """
@@ -83,7 +83,8 @@ def loss_curves(records, *, title=None):
         axes = figure.add_subplot(grid[divmod(index, columns)], label=term.key)
         for split, values in curves.items():
             axes.plot(epochs, values, **SPLITS[split], marker="o" if len(epochs) <= 15 else "", markersize=2.5)
-        _dress(axes, term, curves, lowest=index + columns >= len(panels))
+        unit = loss_unit if term.key == "loss" and loss_unit is not None else term.unit
+        _dress(axes, term, unit, curves, lowest=index + columns >= len(panels))
         if best is not None:
             axes.axvline(best, color=RULE, linewidth=0.8, linestyle=":", zorder=0)
 
@@ -112,8 +113,8 @@ def _columns(panels):
     return 2 if panels in (2, 4) else min(panels, 3)
 
 
-def _dress(axes, term, curves, *, lowest):
-    dress(axes, title=term.name, x_label="epoch" if lowest else None, y_label=term.unit)
+def _dress(axes, term, unit, curves, *, lowest):
+    dress(axes, title=term.name, x_label="epoch" if lowest else None, y_label=unit)
     whole_numbers(axes.xaxis)
     scale(axes, "y", np.concatenate(list(curves.values())), log=term.log)
 

@@ -6,7 +6,7 @@ from mtvae_jax.figures.style import HIDDEN
 
 
 def to_rgb(images):
-    """Images of any channel count as they are drawn.
+    """Images of any channel count as they are drawn: of other numbers than 1 and 3 the first channel, in grey.
 
     **Arguments:** `images`: float [n, H, W, C] in [0, 1], values outside are clipped and NaN is black; or uint8.
     **Returns:** float32 [n, H, W, 3].
@@ -20,6 +20,17 @@ def to_rgb(images):
     if images.shape[-1] != 3:
         images = np.repeat(images[..., :1], 3, axis=-1)
     return np.clip(np.nan_to_num(images.astype(np.float32), nan=0.0), 0, 1)
+
+
+def channel_note(images):
+    """Returns what `to_rgb` leaves out of images [n, H, W, C], as text for a title: "" for grey and RGB ones."""
+    channels = np.shape(images)[-1]
+    return "" if channels in (1, 3) else f"channel 1 of {channels}, in grey"
+
+
+def with_note(title, images):
+    """Returns `title`, or None for no title, with the `channel_note` of what is drawn below it."""
+    return ": ".join(filter(None, (title, channel_note(images)))) or None
 
 
 def hide(rgb, masks):

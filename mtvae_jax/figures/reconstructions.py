@@ -3,7 +3,7 @@
 import numpy as np
 
 from mtvae_jax.figures.image_rows import Row, image_rows
-from mtvae_jax.figures.mosaic import hide, to_rgb
+from mtvae_jax.figures.mosaic import hide, to_rgb, with_note
 
 
 def reconstructions(images, masks=None, unconditioned=None, conditioned=None, *, title=None):
@@ -31,4 +31,5 @@ def reconstructions(images, masks=None, unconditioned=None, conditioned=None, *,
         if row.shape != inputs.shape:
             raise ValueError(f"{' '.join(label.split())}: {len(row)} images of {row.shape[1:3]}, "
                              f"but {len(inputs)} of {inputs.shape[1:3]} are reconstructed")
-    return image_rows([Row(label, row, columns=len(inputs)) for label, row in rows.items()], title=title)
+    rows = [Row(label, row, columns=len(inputs)) for label, row in rows.items()]
+    return image_rows(rows, title=with_note(title, images))

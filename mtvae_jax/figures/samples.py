@@ -3,7 +3,7 @@
 import math
 
 from mtvae_jax.figures.image_rows import Row, image_rows
-from mtvae_jax.figures.mosaic import to_rgb
+from mtvae_jax.figures.mosaic import to_rgb, with_note
 
 
 def samples(images, *, title=None):
@@ -12,7 +12,7 @@ def samples(images, *, title=None):
     **Arguments:** `images`: float [n, H, W, C]; `title`: text.
     **Returns:** a matplotlib `Figure`.
     """
-    images = to_rgb(images)
+    images, title = to_rgb(images), with_note(title, images)
     return image_rows([Row("", images, columns=_columns(len(images)))], title=title)
 
 

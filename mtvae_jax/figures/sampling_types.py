@@ -3,7 +3,7 @@
 import numpy as np
 
 from mtvae_jax.figures.image_rows import Row, image_rows
-from mtvae_jax.figures.mosaic import hide, to_rgb
+from mtvae_jax.figures.mosaic import hide, to_rgb, with_note
 from mtvae_jax.wording import number_of
 
 
@@ -27,4 +27,4 @@ def sampling_types(image, masks, *, title=None):
             raise ValueError(f"the mask {name!r} is {mask.shape}, the image {original.shape[1:]}")
         cells = [original, hide(np.ones_like(original), mask), hide(original, mask)]
         rows.append(Row(f"{name}\n{number_of(int(mask.sum()), 'pixel')}", np.concatenate(cells), columns=3))
-    return image_rows(rows, headings=("Original", "Mask", "Result"), title=title)
+    return image_rows(rows, headings=("Original", "Mask", "Result"), title=with_note(title, image))

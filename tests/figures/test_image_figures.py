@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mtvae_jax.figures import reconstructions, samples, sampling_types
+from mtvae_jax.figures import draws, failure, reconstructions, samples, sampling_types
 from mtvae_jax.figures.mosaic import hide, tile, to_rgb
 from mtvae_jax.figures.style import HIDDEN, TEXT_WIDTH
 
@@ -50,6 +50,24 @@ def test_grey_colour_and_other_channel_counts():
         np.testing.assert_allclose(to_rgb(grey)[..., channel], grey[..., 0], rtol=1e-6)
         np.testing.assert_allclose(to_rgb(colour)[..., channel], colour[..., channel], rtol=1e-6)
         np.testing.assert_allclose(to_rgb(odd)[..., channel], odd[..., 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_picture_of_one_channel_of_several_says_so(channels):
+    images, mask = random_images(2, channels=channels), np.ones((28, 28, 1), bool)
+    drawn = [
+        samples(images),
+        samples(images, title="t"),
+        reconstructions(images, mask, images, images, title="t"),
+        sampling_types(images[0], {"Exact": mask}, title="t"),
+        draws(images, mask, np.stack([images, images]), title="t"),
+        failure([1], {"loss": [np.nan]}, images, [0, 1], [True, True], split="training", title="t"),
+    ]
+    for figure in drawn:
+        texts = [text.get_text() for text in figure.texts if "in grey" in text.get_text()]
+        assert len(texts) == (channels in (2, 4))
+        assert all(f"channel 1 of {channels}, in grey" in text for text in texts)
+        assert_texts_are_apart_and_inside(figure)
 
 
 def test_values_outside_are_clipped_and_bytes_are_scaled():

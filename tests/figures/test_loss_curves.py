@@ -55,6 +55,7 @@ def test_units_stand_at_the_axes():
     assert units["kl"] == "nats"
     assert units["reconstruction"] == units["reconstruction_conditioned"] == "mean squared error per pixel"
     assert units["bits_per_dim"] == "bits/dim"
+    assert units["loss"] == "weighted sum of terms"
 
 
 def test_the_epoch_of_the_lowest_validation_loss_is_marked_in_every_panel():

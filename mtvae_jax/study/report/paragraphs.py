@@ -14,10 +14,10 @@ HOW = (
     "The rule was written down before the runs. Each part of a claim compares two models on pairs of runs that share "
     "dataset, seed and fold, and expects their mean difference within a region. It is supported where the whole "
     "interval of the mean lies in that region, refuted where the whole interval lies outside, and undecided "
-    "where it reaches beyond an end of the region, or where fewer than two pairs are complete. The interval has 95 %, or 90 % where the region is bounded on both sides (two one-sided tests at 5 %). "
-    "A claim is refuted if any part is on any dataset, supported if all parts are on all datasets, and otherwise "
-    "undecided; exploratory parts have no say. Per cent are of the second model's figure; negative ones mean that the "
-    "first model's is lower."
+    "where it reaches beyond an end of the region, or where fewer than two pairs are complete. The interval has 95 %, "
+    "or 90 % where the region is bounded on both sides (two one-sided tests at 5 %). A claim is refuted if any part is "
+    "on any dataset, supported if all parts are on all datasets, and otherwise undecided; exploratory parts have no "
+    "say. Per cent are of the second model's figure; negative ones mean that the first model's is lower."
 )
 
 

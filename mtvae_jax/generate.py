@@ -3,6 +3,7 @@
 import copy
 import numbers
 import os
+import warnings
 from pathlib import Path
 
 import jax
@@ -206,11 +207,11 @@ class Model:
             shape = ", ".join(map(str, self.image_shape))
             raise UserError(f"images: have shape {images.shape}, must be (N, {shape}) with N at least 1")
         if images.dtype == np.uint8:
-            return images.astype(np.float32) / 255.0
+            return _not_black(images.astype(np.float32) / 255.0)
         floats = jnp.issubdtype(images.dtype, np.floating)  # bfloat16 is one to JAX alone
         if not floats or not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
             raise UserError("images: must be uint8, or floats in [0, 1]")
-        return images.astype(np.float32)
+        return _not_black(images.astype(np.float32))
 
     def _batched(self, function, *arrays):
         """Applies `function` to batches of one size, so that it is compiled once; the repeats are cut off."""
@@ -267,6 +268,17 @@ def _check_key(key):
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if key is not None and not (typed and key.ndim == 0):
         raise UserError(f"key = {key!r}: must be one typed key, such as jax.random.key(0)")
+
+
+def _not_black(images):
+    """The images, with a warning where none of their pixels is brighter than the first level above black."""
+    if 0 < images.max() <= 1.001 / 255:
+        warnings.warn(
+            "images: no pixel is brighter than 1/255, so the model sees black; integers are read as 0 … 255 and floats "
+            "as 0 … 1: multiply integers of 0 and 1, or floats divided by 255 twice, by 255",
+            stacklevel=5,
+        )
+    return images
 
 
 def _array(name, values):

@@ -100,6 +100,7 @@ def _train_prior(config, dataset, workdir, stop_requested, stream):
         **{name: value for name, value in best.items() if name.startswith("val/")},
         **judged,
         **{f"test/{name}": value for name, value in bounds.items()},
+        "warnings": list(dataset.remarks),
         "parameters": parameters,
         "parameters_sha256": fingerprint(fitted.variables),
         "images_per_second": clock.images_per_second,

@@ -130,7 +130,7 @@ def _summarize(job, dataset, trainee, fitted):
         **test,
         **({} if by_count is None else {"test_reconstruction_by_pixels": {str(n): e for n, e in by_count.items()}}),
         **({} if kl is None else {"test_kl_per_dimension": sorted(map(float, kl), reverse=True)}),
-        "warnings": [found.sentence for found in findings(best, config.model)],
+        "warnings": [*dataset.remarks, *(found.sentence for found in findings(best, config.model))],
         "beta": config.loss.beta,
         "variance": config.loss.variance,
         "parameters": count_parameters(fitted.variables["params"]),
@@ -154,6 +154,8 @@ def headline(config, dataset, parameters):
         f"{model_name(config)} on {dataset.name}, {height}×{width}×{channels}: {len(dataset.train):,} training, "
         f"{len(dataset.validation):,} validation, {number_of(len(dataset.test), 'test image')}"
     )
+    for remark in dataset.remarks:
+        yield f"WARNING: {remark}"
     yield f"{number_of(parameters['total'], 'parameter')} ({parts})"
     if config.model.latent == "gaussian":
         yield f"β = {config.loss.beta:.3g}, for a decoder variance σ² = βD/2 of {config.loss.variance:.3g}"

@@ -76,6 +76,7 @@ def describe(dataset):
         "images": {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)},
         "fingerprint": dataset.fingerprint,
         "provenance": dataset.provenance,
+        **({"remarks": list(dataset.remarks)} if dataset.remarks else {}),
     }
 
 

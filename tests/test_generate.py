@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import warnings
 
 import jax
 import numpy as np
@@ -38,6 +39,16 @@ def test_uint8_and_float_images_are_the_same_images(model, digits, images):
     multi = model("multi_decoder")
     np.testing.assert_array_equal(multi.encode(digits[:5]), multi.encode(images))
     np.testing.assert_array_equal(multi.reconstruct(digits[:5], GRID), multi.reconstruct(images, GRID))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_images_that_can_only_be_black_are_said_to_be(dtype, model, digits):
+    plain, binary = model("plain"), digits[:3] > 127
+    with pytest.warns(UserWarning, match="^images: no pixel is brighter than 1/255, so the model sees black"):
+        plain.encode(binary.astype(np.uint8) if dtype == np.uint8 else binary / np.float32(255))
+    with warnings.catch_warnings(action="error"):
+        plain.encode(binary.astype(np.float32))
+        plain.encode(np.zeros_like(digits[:3]))
 
 
 def test_draws_depend_on_the_key_and_the_mean_does_not(model, images):

@@ -161,6 +161,22 @@ def test_every_model_and_sampling_type_takes_a_few_steps(latent, method, samplin
     assert (prior.knows_nothing_revealed, prior.sees_pixels) == ("nats" in learned, "nats_conditioned" in learned)
 
 
+def test_what_is_odd_about_the_data_is_said_at_the_start_and_kept(tiny, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr("mtvae_jax.train.RunFigures.__call__", lambda *_, **__: None)
+    np.savez(tmp_path / "odd.npz", images=digits[:60, 4:28:4, 4:28:4], ids=np.arange(60))
+    odd = mtvae_jax.data.load_dataset(f"npz:{tmp_path / 'odd.npz'}", validation=0)
+    out = io.StringIO()
+    summary = train(tiny_config("gaussian", "plain", "exact"), odd, tmp_path / "run", stream=out)
+    unused, chosen = odd.remarks
+    assert unused == "the array ids of odd.npz is not used"
+    assert chosen.startswith("the validation images are the test images: the best epoch is chosen on them")
+    assert f"WARNING: {unused}\nWARNING: {chosen}\n" in out.getvalue()
+    assert summary["warnings"][:2] == [unused, chosen]
+    assert summary["data"]["remarks"] == [unused, chosen]
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["remarks"] == [unused, chosen]
+    assert tiny.remarks == ()
+
+
 def test_single_decoder_is_judged_at_fixed_numbers_of_pixels(make_run, dataset, tmp_path):
     summary = train(make_run("single_decoder", train__epochs=1), dataset, tmp_path / "run", stream=io.StringIO())
     table = summary["test_reconstruction_by_pixels"]

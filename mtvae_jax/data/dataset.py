@@ -15,7 +15,8 @@ class Dataset:
     **Attributes:** `name`: for file and folder names, such as "mnist", or "faces" for `npz:…/faces.npz`;
     `train`, `validation`, `test`: uint8 [N, H, W, C]; `train_labels`, `validation_labels`, `test_labels`: int32 [N]
     or None; `fingerprint`: 16 hexadecimal digits of the SHA-256 of all six arrays, so that equal data split equally
-    have equal fingerprints; `provenance`: one line that says where the data came from.
+    have equal fingerprints; `provenance`: one line that says where the data came from; `remarks`: sentences about what
+    is odd about these images, see `mtvae_jax.data.remarks`. With `data.validation=0` `validation` is `test` itself.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Dataset:
     test_labels: np.ndarray | None
     fingerprint: str
     provenance: str
+    remarks: tuple = ()
 
     @property
     def image_shape(self):

@@ -6,6 +6,7 @@ from importlib import resources
 from mtvae_jax.data import prepared, splits
 from mtvae_jax.data.dataset import Dataset, fingerprint
 from mtvae_jax.data.npz import read_npz
+from mtvae_jax.data.remarks import remarks
 from mtvae_jax.errors import UserError
 
 SAMPLE = "mnist_sample"
@@ -22,8 +23,8 @@ def load_dataset(name, *, directory=None, validation=0.1, fold=None, num_folds=N
     - *test* is the dataset's own test split. Where an npz has no `test_images`, the first 10 % of its permuted images
       are held out before anything else.
     - *validation* is the first `validation · N` (rounded) of the permuted training images. With `validation=0` nothing
-      is held out, and the test split serves as the validation split too. celeb_a keeps its official validation split,
-      whatever `validation` says.
+      is held out, and the test split serves as the validation split too, which `remarks` says. celeb_a keeps its
+      official validation split, and an npz its `validation_images`, whatever `validation` says.
     - *train* is the rest, cut to its first `max_train` images.
     - With `num_folds=k, fold=i` the training images, and an official validation split with them, are pooled, permuted
       and cut into k folds of equal size (± 1): fold i validates, the others train, `validation` has no effect. The
@@ -56,7 +57,11 @@ def load_dataset(name, *, directory=None, validation=0.1, fold=None, num_folds=N
         if array is not None:
             array.setflags(write=False)
     return Dataset(
-        name=source.name, provenance=source.provenance, fingerprint=fingerprint(arrays.values()), **arrays
+        name=source.name,
+        provenance=source.provenance,
+        fingerprint=fingerprint(arrays.values()),
+        remarks=(*source.remarks, *remarks(train.images, held_out.images, test.images)),
+        **arrays,
     )
 
 

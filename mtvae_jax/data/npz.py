@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -10,19 +11,28 @@ import numpy as np
 from mtvae_jax.data.source import Labelled, Source
 from mtvae_jax.errors import UserError
 
+KEYS = ("images", "labels", "validation_images", "validation_labels", "test_images", "test_labels")
+_SPLITS = {"train": "", "training": "", "val": "validation_", "valid": "validation_", "validation": "validation_",
+           "dev": "validation_", "test": "test_"}
+_CONTENTS = {"x": "images", "data": "images", "image": "images", "images": "images", "img": "images", "imgs": "images",
+             "y": "labels", "label": "labels", "labels": "labels", "target": "labels", "targets": "labels"}
 MAX_CHANNELS = 4
+_FIRST_LEVEL = 1.001 / 255  # as float16 rounds it, too
+_FINER = 0.1  # levels; float16 is off by up to 0.063 where it means a level
 ROWS_AT_ONCE = 1024  # converted together, so that float images are never held twice
 
 
 def read_npz(path, *, name=None, provenance=None):
     """Reads a user's own images.
 
-    - `images`, and optionally `test_images` with the same image shape: [N, H, W, C] with 1 … 4 channels, or [N, H, W]
-      for one channel. Any height and width. uint8 is taken as it is; other integers must lie in 0 … 255; floats must
-      lie in [0, 1] and are rounded to 256 levels. Integers of 0 and 1 alone are refused: binary images are 0 and 255.
-    - `labels`, `test_labels`, optional: integers [N].
+    - `images`, and optionally `validation_images` and `test_images` with the same image shape: [N, H, W, C] with
+      1 … 4 channels, or [N, H, W] for one channel. Any height and width. uint8 is taken as it is; other integers must
+      lie in 0 … 255; floats must lie in [0, 1] and are rounded to 256 levels, with a remark on what that loses where
+      they are finer. Refused, because they read as black: integers of 0 and 1 alone (binary images are 0 and 255) and
+      floats of at most 1/255 (which were divided by 255 twice).
+    - `labels`, `validation_labels`, `test_labels`, optional: integers [N].
 
-    Pickled objects are never loaded.
+    Pickled objects are never loaded. Arrays of other names are not used, and a remark says so.
 
     **Arguments:** `path`: the file; `name`, `provenance`: as in `Dataset`, by default taken from the path.
     **Returns:** a `Source`.
@@ -31,21 +41,31 @@ def read_npz(path, *, name=None, provenance=None):
     path = Path(os.path.expanduser(path))  # unlike Path.expanduser, never an error
     with _Archive(path) as arrays:
         train = _labelled(arrays, "images", "labels")
-        test = None
-        if "test_images" in arrays:
-            test = _labelled(arrays, "test_images", "test_labels")
-            if test.images.shape[1:] != train.images.shape[1:]:
-                raise arrays.error(
-                    f"test_images are {_size(test.images)} but images are {_size(train.images)}; they must be alike"
-                )
-        elif "test_labels" in arrays:
-            raise arrays.error("has test_labels but no test_images; add them or remove the labels")
+        validation, test = (_own_split(arrays, name, train) for name in ("validation", "test"))
+        remarks = (*arrays.rounded, *arrays.unused())
     return Source(
         name=name or path.stem,
         provenance=provenance or f"npz:{path.resolve()}",
         train=train,
+        validation=validation,
         test=test,
+        remarks=remarks,
     )
+
+
+def _own_split(arrays, name, train):
+    """The validation or test images that the file brings along, None where it brings none."""
+    images, labels = f"{name}_images", f"{name}_labels"
+    if images not in arrays:
+        if labels in arrays:
+            raise arrays.error(f"has {labels} but no {images}; add them or remove the labels")
+        return None
+    split = _labelled(arrays, images, labels)
+    if split.images.shape[1:] != train.images.shape[1:]:
+        raise arrays.error(
+            f"{images} are {_size(split.images)} but images are {_size(train.images)}; they must be alike"
+        )
+    return split
 
 
 class _Archive:
@@ -53,6 +73,7 @@ class _Archive:
 
     def __init__(self, path):
         self.path = path
+        self.rounded = []  # remarks on floats that are finer than 256 levels
         if not os.path.exists(path):  # unlike Path.exists, never an error
             raise self.error("no such file; data.name takes npz:PATH")
         if not os.path.isfile(path):
@@ -75,13 +96,21 @@ class _Archive:
     def __getitem__(self, key):
         if key not in self:
             found = self._archive.files
-            nearest = difflib.get_close_matches(key, found, n=1)
-            hint = f"; rename {nearest[0]} to {key}" if nearest else ""
+            meant = [name for name in found if _meant(name) == key]
+            hint = f"; rename {meant[0]} to {key}" if meant else ""
             raise self.error(f"has no array named {key}, only: {', '.join(found) or 'nothing'}{hint}")
         array = self._read(lambda: self._archive[key], f"{key} ")
         if not isinstance(array, np.ndarray):
             raise self.error(f"{key} is not a NumPy array; write the file with np.savez")
         return array
+
+    def unused(self):
+        """Remarks on the arrays that have another name than those that are read."""
+        for name in self._archive.files:
+            if name not in KEYS:
+                meant = _meant(name)
+                hint = f"; if these are the {meant}, rename {name} to {meant}" if meant and meant not in self else ""
+                yield f"the array {name} of {self.path.name} is not used{hint}"
 
     def _read(self, function, what=""):
         try:
@@ -96,6 +125,16 @@ class _Archive:
 
     def error(self, message):
         return UserError(f"npz:{self.path}: {message}")
+
+
+def _meant(name):
+    """The key of `KEYS` that an array of another name seems to be, such as x_train; None where none is near."""
+    words = [word for word in re.split("[^a-z]+", name.lower()) if word]
+    split = next((_SPLITS[word] for word in words if word in _SPLITS), None)
+    content = next((_CONTENTS[word] for word in words if word in _CONTENTS), None)
+    if content is not None or split is not None:
+        return f"{split or ''}{content or 'images'}"
+    return next(iter(difflib.get_close_matches(name.lower(), KEYS, n=1)), None)
 
 
 def _labelled(archive, images_key, labels_key):
@@ -139,14 +178,34 @@ def _as_uint8(archive, key, images):
     if low < 0 or high > (1 if floats else 255):
         allowed = "floats must lie in [0, 1]" if floats else "integers must lie in 0 … 255"
         raise archive.error(f"{key} lie in {low:g} … {high:g}; {allowed}")
+    if floats and 0 < high <= _FIRST_LEVEL:
+        raise archive.error(
+            f"{key} are floats in {low:g} … {high:g}, which read as black, as if they had been divided by 255 twice; "
+            "scale them to 0 … 1"
+        )
     if not floats and high == 1:  # binary images, which read as 0 … 255 would all be black
         raise archive.error(f"{key} are integers in 0 … 1, but integers are read as 0 … 255; multiply them by 255")
     if images.dtype == np.uint8:
         return np.ascontiguousarray(images)
-    pixels = np.empty(images.shape, np.uint8)
+    if not floats:
+        return images.astype(np.uint8)
+    pixels, worst = np.empty(images.shape, np.uint8), 0.0
+    moments = np.zeros(3)  # sums of level, level², error²
     for start in range(0, len(images), ROWS_AT_ONCE):
-        some = images[start : start + ROWS_AT_ONCE]
-        pixels[start : start + ROWS_AT_ONCE] = np.rint(some.astype(np.float64) * 255) if floats else some
+        levels = images[start : start + ROWS_AT_ONCE].astype(np.float64) * 255
+        rounded = np.rint(levels)
+        pixels[start : start + ROWS_AT_ONCE] = rounded
+        errors = levels - rounded
+        worst = max(worst, np.abs(errors).max())
+        moments += rounded.sum(), np.sum(rounded**2), np.sum(errors**2)
+    if worst > _FINER:
+        mean, square, error = moments / images.size / (255, 255**2, 255**2)
+        variance = square - mean**2
+        of_spread = f", {100 * np.sqrt(error / variance):.2g} % of their standard deviation" if variance > 0 else ""
+        archive.rounded.append(
+            f"{key} are floats finer than 256 levels and are rounded to them: an error of {np.sqrt(error):.2g}"
+            f"{of_spread}"
+        )
     return pixels
 
 

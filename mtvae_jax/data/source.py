@@ -15,10 +15,12 @@ class Labelled(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The parts that a dataset comes in; `validation` and `test` are None where it has none of its own."""
+    """The parts that a dataset comes in; `validation` and `test` are None where it has none of its own. `remarks`:
+    sentences for the user, about what was found while reading."""
 
     name: str
     provenance: str
     train: Labelled
     validation: Labelled | None = None
     test: Labelled | None = None
+    remarks: tuple = ()

@@ -57,7 +57,10 @@ def split(source, *, validation, fold, num_folds, max_train):
         chosen, others = _fold(pool, fold, num_folds)
         train, validation_split = take(parts, others[:max_train]), take(parts, chosen)
     elif source.validation is not None:
-        train, validation_split = _first(source.train, max_train), source.validation
+        # Without a copy where nothing is held out: the images may be memory-mapped
+        whole = source.test is not None
+        train = _first(source.train, max_train) if whole else take([source.train], training[:max_train])
+        validation_split = source.validation
     else:
         chosen, others = _divide(training, round(validation * len(training)))
         train = take([source.train], others[:max_train])

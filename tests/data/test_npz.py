@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from mtvae_jax.data import load_dataset
 from mtvae_jax.data.npz import read_npz
 from mtvae_jax.errors import UserError
 
@@ -38,8 +39,50 @@ def test_uint8_images_and_labels_arrive_as_they_are(tmp_path):
     np.testing.assert_array_equal(source.test.images, IMAGES[:2])
     np.testing.assert_array_equal(source.train.labels, labels)
     assert source.train.labels.dtype == source.test.labels.dtype == np.int32
+    assert source.validation is None
     assert source.name == "own"
     assert source.provenance == f"npz:{tmp_path / 'own.npz'}"
+
+
+def test_validation_images_are_the_validation_split(tmp_path):
+    labels = np.arange(12) % 4
+    path = written(
+        tmp_path, images=IMAGES[:8], labels=labels[:8], validation_images=IMAGES[8:], validation_labels=labels[8:]
+    )
+    source = read_npz(path)
+    np.testing.assert_array_equal(source.validation.images, IMAGES[8:])
+    np.testing.assert_array_equal(source.validation.labels, labels[8:])
+    assert source.remarks == ()
+    loaded = load_dataset(f"npz:{path}", validation=0.5)
+    np.testing.assert_array_equal(loaded.validation, IMAGES[8:])
+    assert (len(loaded.train), len(loaded.test)) == (7, 1)  # a tenth of the training images, in either case
+
+
+@pytest.mark.parametrize(
+    ("name", "rename"),
+    [
+        ("label", "; if these are the labels, rename label to labels"),
+        ("val_images", "; if these are the validation_images, rename val_images to validation_images"),
+        ("x_test", "; if these are the test_images, rename x_test to test_images"),
+        ("train_labels", "; if these are the labels, rename train_labels to labels"),
+        ("train_images", ""),  # images are there already
+        ("identities", ""),
+    ],
+)
+def test_no_array_is_ignored_in_silence(name, rename, tmp_path):
+    source = read_npz(written(tmp_path, images=IMAGES, **{name: np.arange(12)}))
+    assert source.remarks == (f"the array {name} of own.npz is not used{rename}",)
+
+
+def test_floats_finer_than_256_levels_say_what_they_lose(tmp_path):
+    # Uniform over 0 … 0.2: the error of rounding is uniform over a level, 1 / (255 √12), the spread 0.2 / √12
+    images = np.random.default_rng(0).uniform(0, 0.2, (200, 8, 8, 1))
+    (remark,) = read_npz(written(tmp_path, images=images)).remarks
+    assert remark == (
+        "images are floats finer than 256 levels and are rounded to them: an error of 0.0011, 2 % of their standard "
+        "deviation"
+    )
+    assert f"{1 / 255 / 12**0.5:.2g} {100 / 255 / 0.2:.2g}" == "0.0011 2"
 
 
 def test_labels_and_test_images_are_optional(tmp_path):
@@ -58,11 +101,13 @@ def test_the_home_folder_may_be_a_tilde(tmp_path, monkeypatch):
 def test_floats_that_stand_for_256_levels_lose_nothing(dtype, tmp_path):
     source = read_npz(written(tmp_path, images=(IMAGES / 255).astype(dtype)))
     np.testing.assert_array_equal(source.train.images, IMAGES)
+    assert source.remarks == ()
 
 
 @given(images=hnp.arrays(np.float32, (2, 3, 3), elements=st.floats(0, 1, width=32)))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 def test_any_float_is_rounded_to_the_nearest_level(images, tmp_path):
+    images[0, 0, 0] = 1  # not black
     found = read_npz(written(tmp_path, images=images)).train.images
     assert found.shape == (2, 3, 3, 1)
     assert np.abs(found[..., 0] - 255 * images.astype(np.float64)).max() <= 0.5
@@ -91,6 +136,16 @@ def with_value(value, dtype=np.float32):
         ({"pictures": IMAGES, "labels": IMAGES}, "has no array named images, only: pictures, labels"),
         ({"image": IMAGES}, "has no array named images, only: image; rename image to images"),
         ({}, "has no array named images, only: nothing"),
+        (
+            {"train_images": IMAGES, "val_images": IMAGES, "test_images": IMAGES},
+            "has no array named images, only: train_images, val_images, test_images; rename train_images to images",
+        ),
+        ({"x_train": IMAGES, "y_train": IMAGES}, "has no array named images, only: x_train, y_train; rename x_train"),
+        ({"images": IMAGES / 255 / 255}, "images are floats in 0 … 0.00392157, which read as black, as if they had"),
+        ({"images": (IMAGES / 255**2).astype(np.float16)}, "images are floats in 0 … 0.00392"),
+        ({"images": IMAGES / 255, "test_images": IMAGES / 255**2}, "test_images are floats in 0 … 0.00392157, which"),
+        ({"images": IMAGES, "validation_images": IMAGES[:, 1:]}, "validation_images are 4 × 7 × 3 but images are 5 ×"),
+        ({"images": IMAGES, "validation_labels": np.arange(3)}, "has validation_labels but no validation_images"),
         ({"images": np.array([IMAGES, None], object)}, "images holds Python objects, not numbers"),
         ({"images": IMAGES[0, 0]}, "images have shape [7, 3]; must be [N, H, W, C] or [N, H, W]"),
         ({"images": IMAGES[None]}, "images have shape [1, 12, 5, 7, 3]; must be"),

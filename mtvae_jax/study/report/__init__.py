@@ -42,7 +42,8 @@ class Results:
 
     **Attributes:** `study`, `protocol`: names; `settings`: of the protocol, name to value; `date`, `device`: text;
     `versions`: package to version; `hours`: of computing, all runs together; `data`: dataset to what summary.json says
-    of it (`fingerprint`, `image_shape`, `images` a split, `provenance`); `planned`, `complete`: numbers of runs;
+    of it (`fingerprint`, `image_shape`, `images` a split, `provenance`, `remarks` if there are any); `planned`,
+    `complete`: numbers of runs;
     `earlier`: of the complete ones those known from the table of an earlier report alone, without time and curves;
     `failed`: dicts of `name`, `run` and `error`, one line; `rows`: the tidy table, see `mtvae_jax.study.collect`;
     `claims`: dicts, see `mtvae_jax.study.verdicts`; `curves`: run to the records of its metrics.jsonl; `pictures`,

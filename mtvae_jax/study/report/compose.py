@@ -61,6 +61,8 @@ def _verdicts(results, claims, names):
 
 def _what_was_run(results, names, missing):
     blocks = [tables.what_was_run(results), tables.datasets(results, names)]
+    blocks += [Paragraph(f"{names.get(name, name)}: {remark}.")
+               for name, data in results.data.items() for remark in data.get("remarks", ())]
     if results.failed:
         blocks.append(tables.failures(results))
     if missing and results.study != ALL:

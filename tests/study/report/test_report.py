@@ -234,6 +234,13 @@ def test_undecided_is_said_with_the_reason():
     assert "one seed has no interval" in next(b for b in blocks(one, Figure) if b.name.startswith("figure_4_5")).caption
 
 
+def test_what_is_odd_about_the_data_stands_below_its_table():
+    results = synthetic_results("figure_4_2", datasets=("fashion_mnist",), images=False)
+    results.data["fashion_mnist"]["remarks"] = ["the best epoch is chosen on the test images"]
+    said = [block.text for block in blocks(results, Paragraph)]
+    assert "fashion_mnist: the best epoch is chosen on the test images." in said
+
+
 def test_nothing_ran_at_all(tmp_path):
     results = synthetic_results("figure_4_2", datasets=("fashion_mnist",), images=False)
     rows = [{**row, "status": "failed", "error": "loss is not finite"} for row in results.rows]

@@ -1,5 +1,6 @@
 """The machine a run is on: versions, device, and XLA's cache of compiled programs."""
 
+import contextlib
 import os
 import platform
 import sys
@@ -11,6 +12,7 @@ from absl import logging
 
 import mtvae_jax
 
+_MOST_CACHED = 2 * 2**30  # bytes
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -18,16 +20,38 @@ def configure():
     """Settings of the process: XLA's persistent cache on, so that a program is compiled once a machine and not once a
     process, and the chatter of libraries off.
 
-    The cache lies in the user's cache folder; JAX_COMPILATION_CACHE_DIR moves it, and an empty value turns it off.
+    The cache lies in the user's cache folder; JAX_COMPILATION_CACHE_DIR moves it, and an empty value turns it off. Of
+    that folder, features of images included, what was not used for longest is deleted beyond 2 GiB.
     """
     logging.set_verbosity(logging.FATAL)  # orbax also logs, with a traceback, the errors that it raises
     # As either of which Python reports them, by its version
     sys.excepthook = _without_echoes(sys.excepthook, lambda kind, error, trace: error)
     sys.unraisablehook = _without_echoes(sys.unraisablehook, lambda unraisable: unraisable.exc_value)
+    bound(cache_directory(), _MOST_CACHED)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def bound(folder, most):
+    """Deletes the files of a folder, at any depth, that were neither read nor written for longest, until all others
+    together have at most `most` bytes.
+
+    Another process may do the same at the same time. What cannot be deleted stays.
+    """
+    files = []
+    for top, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # gone meanwhile
+                about = os.lstat(os.path.join(top, name))
+                files.append((max(about.st_atime, about.st_mtime), about.st_size, os.path.join(top, name)))
+    kept = 0
+    for _, size, path in sorted(files, reverse=True):
+        kept += size
+        if kept > most:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
 
 def _without_echoes(hook, error_of):

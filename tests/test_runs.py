@@ -270,6 +270,43 @@ def test_a_file_of_two_names_is_on_disk_once(make, call):
     assert [again["size"] for again in rows_of(call)] == [row["size"]]
 
 
+def test_a_link_to_a_run_has_the_size_and_the_time_of_what_it_leads_to(make, call, tmp_path):
+    workdir = make()
+    link = tmp_path / "linked"
+    link.symlink_to(workdir)
+    [row], [linked] = rows_of(call, workdir), rows_of(call, link)
+    assert row["size"] > 0
+    assert (linked["size"], linked["touched"]) == (row["size"], row["touched"])
+
+
+@pytest.mark.parametrize("zone", ["UTC", "XXX-13", "YYY+11"])
+def test_times_are_shown_and_chosen_by_in_utc(zone, make, call, monkeypatch):
+    """13 hours ahead of UTC and 11 behind it, where this moment is of another day."""
+    workdir = make()
+    moment = 1_700_000_000  # 2023-11-14 22:13:20 in UTC
+    for top, _, files in os.walk(workdir):
+        for name in files:
+            os.utime(Path(top) / name, (moment, moment))
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        _, out, _ = call()
+        assert out.splitlines()[0].endswith("touched, UTC")
+        assert out.splitlines()[1].endswith("2023-11-14 22:13")
+        chosen = {text: len(rows_of(call, f"--where=touched{text}"))
+                  for text in (">2023-11-14 22:13", "<2023-11-14 22:14", "<2023-11-14 22:13", "~2023-11-14 22:13")}
+        assert list(chosen.values()) == [1, 1, 0, 1]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_the_help_fits_a_terminal(call):
+    status, out, _ = call("--help")
+    assert status == 0
+    assert max(map(len, out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [
@@ -792,7 +829,7 @@ def test_every_example_of_the_help_works(make, call):
         (workdir / "summary.json").write_text(json.dumps(summary))
     examples = [line.split("python -m mtvae_jax.runs")[1] for line in text.splitlines()
                 if line.startswith("  python -m mtvae_jax.runs") and "--yes" not in line]  # fmt: skip
-    assert len(examples) == 8
+    assert len(examples) == 9
     for example in examples:
         arguments = shlex.split(example.split(" > ")[0].split("   ")[0])
         status, _, err = call(*(path for word in arguments for path in sorted(glob.glob(word)) or [word]))

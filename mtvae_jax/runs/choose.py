@@ -52,6 +52,8 @@ def parse_condition(text):
     if parts is None:
         raise UserError(f"--where={text}: is not a condition; write FIELD=VALUE, or !=, <, <=, >, >= or ~ (contains)")
     field, relation, value = parts.groups()
+    if field == "touched":
+        value = re.sub(r"(\d) (\d)", r"\1T\2", value)  # as the list shows it, and as the field has it
     return Condition(field, "=" if relation == "==" else relation, value)
 
 

@@ -22,47 +22,61 @@ from mtvae_jax.runs.text import amount, as_csv, as_json, pad, printable
 from mtvae_jax.wording import number_of
 
 USAGE = """\
-usage: python -m mtvae_jax.runs [list] [DIR …] [--where=CONDITION …] [--sort=FIELD] [--columns=FIELD,…] [--json | --csv]
+usage: python -m mtvae_jax.runs [list] [DIR …] [--where=CONDITION …]
+                                [--sort=FIELD] [--columns=FIELD,…]
+                                [--json | --csv]
        python -m mtvae_jax.runs compare RUN RUN … [--json | --csv | --markdown]
-       python -m mtvae_jax.runs clean [DIR …] [--best-only] [--idle=HOURS] [--yes]
+       python -m mtvae_jax.runs clean [DIR …] [--best-only] [--idle=HOURS]
+                                      [--yes]
 
 list: the runs in folders and the folders in them, runs/ by default, a line each
 
   python -m mtvae_jax.runs
-  python -m mtvae_jax.runs --where=state=complete --sort=val/loss       the best first; --sort=-size: the largest first
-  python -m mtvae_jax.runs --where=model.latent=vq --where='test/loss<0.02' --where=name~mnist
+  python -m mtvae_jax.runs --where=state=complete --sort=val/loss
+  python -m mtvae_jax.runs --where=model.latent=vq --where='test/loss<0.02'
+  python -m mtvae_jax.runs --where=name~mnist --sort=-size
   python -m mtvae_jax.runs --columns=state,loss.beta,test/kl,prior/test/nats
-  python -m mtvae_jax.runs --csv > runs.csv                             every field of every run
+  python -m mtvae_jax.runs --csv > runs.csv     every field of every run
 
-  A condition is FIELD, one of = != < <= > >= ~ (contains), and a value. Fields are those of the config (train.epochs,
-  model.hidden_dims=32,64), metrics (val/loss, test/psnr, of the second stage prior/test/nats, of the judge
-  generation/…), and name, path, state, problem, epoch, epochs, best_epoch, second_stage, second_stage_epoch,
-  parameters, size (size>100MB), touched (touched>2026-11-01, in UTC), device. The state is complete, stopped, running,
-  empty or damaged.
+  A sort begins with the lowest value; with a - before the field, with the
+  highest. A condition is FIELD, one of = != < <= > >= ~ (contains), and a
+  value. Fields are those of the config (train.epochs, model.hidden_dims=32,64),
+  metrics (val/loss, test/psnr, of the second stage prior/test/nats, of the
+  judge generation/…), and name, path, state, problem, epoch, epochs,
+  best_epoch, second_stage, second_stage_epoch, parameters, size (size>100MB),
+  touched (touched>2026-11-01), device. The state is complete, stopped, running,
+  empty or damaged. All times are UTC.
 
 compare: the settings in which runs differ, and beside them what came of each
 
-  python -m mtvae_jax.runs compare runs/gauss_multi-mnist-1f2e3d4c runs/gauss_plain-mnist-5a6b7c8d
+  python -m mtvae_jax.runs compare runs/gauss_*-mnist-*
   python -m mtvae_jax.runs compare runs/vq_*-mnist-* --markdown > comparison.md
 
-  The best of a metric is marked, where one end is better and the runs measure the same thing. Figures of a run that
-  is not complete are those of its best epoch so far.
+  The best of a metric is marked, where one end is better and the runs measure
+  the same thing. Figures of a run that is not complete are those of its best
+  epoch so far.
 
 clean: what can go, and how much it is; only --yes deletes
 
   python -m mtvae_jax.runs clean
   python -m mtvae_jax.runs clean runs --best-only --yes
 
-  Temporary files, half-written checkpoints, checkpoints of complete runs that are neither the best nor the latest,
-  empty folders, runs that never saved anything. What is no run, what is damaged, links and what is in use stay.
-  --best-only    also the latest checkpoint of complete runs, once the best has been read back, and what a complete
-                 second stage was trained on. Such a run still loads (which="latest" is then the best); made longer with
-                 --config.train.epochs, it goes on from its best epoch.
-  --idle=HOURS   folders that have changed since are taken to be in use: 1 by default, three epochs if that is more,
-                 24 before a run has saved anything; 0 looks only for processes and lock files
+  Temporary files, half-written checkpoints, checkpoints of complete runs that
+  are neither the best nor the latest, empty folders, runs that never saved
+  anything. What is no run, what is damaged, links and what is in use stay.
 
-Exit status: 0 done; 2 the command or a file is wrong, and one line on stderr says how to mend it; 75 stopped by Ctrl-C,
-the same command goes on; 1 anything else.
+  --best-only   also the latest checkpoint of complete runs, once the best has
+                been read back, and what a complete second stage was trained on.
+                Such a run still loads (which="latest" is then the best); made
+                longer with --config.train.epochs, it goes on from its best
+                epoch.
+  --idle=HOURS  folders that have changed since are taken to be in use: 1 by
+                default, three epochs if that is more, 24 before a run has saved
+                anything; 0 looks only for processes and lock files
+
+Exit status: 0 done; 2 the command or a file is wrong, and one line on stderr
+says how to mend it; 75 stopped by Ctrl-C, the same command goes on; 1 anything
+else.
 """
 
 _COMMANDS = ("list", "compare", "clean")

@@ -17,7 +17,7 @@ _COLUMNS = {
     "test/reconstruction_conditioned": ("given m", 3),
     "parameters": ("parameters", 9),
     "size": ("size", 6),
-    "touched": ("last touched", 8),
+    "touched": ("touched, UTC", 8),
 }
 _LEAST_NAME = 24
 _GAP = "  "

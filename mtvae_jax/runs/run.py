@@ -80,7 +80,7 @@ class Run:
 
 def read_run(path, name, holders=()):
     """Everything there is to know of the run in a folder; never an error."""
-    size, touched = usage(path)
+    size, touched = usage(Path(os.path.realpath(path)))  # of a link to a run what it leads to
     run = Run(path, name, None, None, None, None, {}, {}, {}, size, touched, tuple(holders))
     try:
         description = _description(path)

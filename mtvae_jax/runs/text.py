@@ -34,8 +34,8 @@ def count(number):
 
 
 def moment(seconds):
-    """Local time to the minute."""
-    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+    """UTC to the minute, as `--where=touched>…` compares it."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def span(seconds):

@@ -43,6 +43,7 @@ class PixelObjective:
         self.term_shapes = {"loss": (), "nats": ()}
         self.knobs = ()
         self.balancing = None
+        self.varying = ()
 
     def init(self, key):
         height, width, channels = self.image_shape

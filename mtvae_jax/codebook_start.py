@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtvae_jax.config import is_quantised
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import intensities
 from mtvae_jax.step import Purpose
@@ -20,7 +21,7 @@ def codebook_from_data(objective, images):
     **Arguments:** `objective`; `images`: uint8 [N, H, W, C], the training split.
     """
     settings = objective.config.model
-    if settings.latent != "vq" or settings.codebook_init != "data":
+    if not is_quantised(settings.latent) or settings.codebook_init != "data":
         return None
     model = build_model(objective.config, objective.image_shape, axis_name=None)
 

@@ -7,10 +7,15 @@ split over devices. Counts are traced, so that one compiled program serves every
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from scipy.special import log_ndtr
 
 # Gaussian draws come in chunks of this many pixels: few power-law counts need more than one or two of them.
 _DRAWS_PER_CHUNK = 64
+
+# Logarithms of two float32 draws from an exponential never differ by more: they lie between log 2⁻²⁴ and log(24 log 2).
+_MOST_NOISE = 20.0
 
 
 def image_keys(key, batch, first=0):
@@ -77,17 +82,18 @@ def gaussian_mask(key, counts, height, width, std, *, replacement=True):
     **Arguments:** `key`: typed key or keys [B]; `counts`: int [B], draws an image; `std`: standard deviation as a
     fraction of the side; `replacement`: with it (the thesis) a pixel may be drawn several times, so that fewer than
     `counts[b]` are revealed; without it, a pixel drawn before is drawn again until `counts[b]` are revealed.
+    `height`, `width` and, without replacement, `std` are Python numbers.
     **Returns:** bool [B, H, W, 1].
     """
     keys = _per_image(key, len(counts))
     if replacement:
         return _gaussian_draws(keys, counts, height, width, std)
-    # The order in which exponential clocks of rate p ring is the order of draws without replacement.
-    rate = _pixel_probability(height, std)[:, None] * _pixel_probability(width, std)[None, :]
+    # The order in which exponential clocks of rate p ring is the order of draws without replacement; in logarithms,
+    # because the probabilities of a small spread are no float32 numbers.
+    log_rate = _ordered_log_weights(height, width, std).reshape(-1)
     times = jax.vmap(lambda k: jax.random.exponential(k, (height * width,)))(keys)
-    times = times / jnp.maximum(rate.reshape(-1), jnp.finfo(jnp.float32).tiny)
-    # Floats that are not negative sort as their bit patterns do.
-    return _smallest(lax.bitcast_convert_type(times, jnp.uint32), counts).reshape(-1, height, width, 1)
+    times = jnp.maximum(times, 2.0**-24)  # 0 is what is below the smallest draw, and has no logarithm
+    return _smallest(_sortable(jnp.log(times) - log_rate), counts).reshape(-1, height, width, 1)
 
 
 def condition(images, mask):
@@ -144,8 +150,33 @@ def _gaussian_draws(keys, counts, height, width, std):
     return lax.fori_loop(0, chunks, draw_chunk, jnp.zeros((len(counts), height, width), bool))[..., None]
 
 
-def _pixel_probability(size, std):
-    """Mass of each pixel of a side under the truncated normal of `gaussian_mask`: float [size], sums to 1."""
-    edges = (jnp.arange(size + 1) - size / 2) / (std * size)
-    mass = jnp.diff(jax.scipy.stats.norm.cdf(edges))
-    return mass / jnp.sum(mass)
+def _sortable(values):
+    """uint32 numbers in the order of float32 `values`."""
+    bits = lax.bitcast_convert_type(values, jnp.uint32)
+    sign = jnp.uint32(1 << 31)
+    return jnp.where(bits < sign, bits | sign, ~bits)
+
+
+def _log_pixel_weights(size, std):
+    """Log-probability of each pixel of a side in `gaussian_mask`, but for a constant: float64 [size].
+
+    By the distance from the middle, so that it is the same on both sides, and from the normal's lower tail, which
+    float64 knows to full relative precision.
+    """
+    distance = np.abs(np.arange(size) - (size - 1) / 2)
+    scale = max(std, 1e-100) * size  # squares of what is divided by it must be finite
+    above, below = log_ndtr((0.5 - distance) / scale), log_ndtr((-0.5 - distance) / scale)
+    return above + np.log(-np.expm1(below - above))
+
+
+def _ordered_log_weights(height, width, std):
+    """Log-weights of pixels, float32 [H, W], that order draws without replacement as exact ones do.
+
+    Those of small spreads span more than float32 can hold beside the noise that is added to them. Where one value is
+    above the next by more than noise ever bridges, how much more is no matter and left out.
+    """
+    weights = _log_pixel_weights(height, std)[:, None] + _log_pixel_weights(width, std)
+    values, place = np.unique(weights, return_inverse=True)
+    steps = np.minimum(np.diff(values), _MOST_NOISE)
+    below_largest = np.append(np.cumsum(steps[::-1])[::-1], 0.0)
+    return (-below_largest[place]).reshape(height, width).astype(np.float32)

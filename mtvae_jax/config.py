@@ -20,6 +20,18 @@ from mtvae_jax.wording import number_of
 LATENTS = ("gaussian", "vq")
 SAMPLINGS = ("exact", "uniform", "gaussian")
 
+
+def is_quantised(latent):
+    """Whether z is a grid of codes ("vq") or a vector ("gaussian"), which is what modules ask that treat them apart.
+
+    **Raises:** `ValueError` for any other name, so that a new latent is met by an error wherever it has to be thought
+    of, and not by what was meant for another one.
+    """
+    if latent not in ("gaussian", "vq"):
+        raise ValueError(f"latent {latent!r}: neither a grid of codes nor a vector")
+    return latent == "vq"
+
+
 # Where the data lies and how often a picture is drawn do not change what is learned; the second stage is a run of its
 # own in the same folder, and judging it changes neither.
 NOT_PART_OF_THE_RUN = ("data.dir", "data.substitute", "train.figures_every", "prior.", "generation.")
@@ -42,7 +54,7 @@ def thesis_config(dataset="mnist", *, latent, method):
         raise UserError(f"model.method = {method!r}: must be {_listed(tuple(METHODS))}")
     if latent not in LATENTS:
         raise UserError(f"model.latent = {latent!r}: must be {_listed(LATENTS)}")
-    vq = latent == "vq"
+    vq = is_quantised(latent)
     return ConfigDict(
         {
             "seed": 0,
@@ -133,7 +145,7 @@ def thesis_config(dataset="mnist", *, latent, method):
 
 def _hidden_dims(latent, dataset):
     """Grids of codes of 7 × 7 for 28 × 28 images and 8 × 8 for 32 × 32, and for the 64 × 64 of CelebA too."""
-    if latent == "gaussian":
+    if not is_quantised(latent):
         return (32, 64, 128, 256)
     return (32, 64, 128) if dataset == "celeb_a" else (32, 64)
 
@@ -228,9 +240,9 @@ def resolve(config, image_shape):
             prior.epochs = config.train.epochs
         if not METHODS[config.model.method].conditional_decoder:
             prior.unconditional = 1.0  # there are no revealed pixels
-        elif config.model.latent == "gaussian":
+        elif not is_quantised(config.model.latent):
             prior.unconditional = 0.0  # p(z) = N(0, I) is known
-        if config.model.latent == "vq":
+        if is_quantised(config.model.latent):
             loss.beta = DEFAULT_COMMITMENT if loss.beta is None else loss.beta
             check(config)
             return config.lock()
@@ -491,14 +503,14 @@ def _check_together(config):
     if not any(loss.weights):
         raise UserError(f"config.loss.weights = {tuple(loss.weights)}: at least one must be above 0")
     check_arguments(data.validation, data.fold, data.num_folds, data.max_train)
-    if model.latent == "gaussian" and config.prior.class_conditional:
+    if not is_quantised(model.latent) and config.prior.class_conditional:
         raise UserError("config.prior.class_conditional = True: is for the codes of vq; must be False for gaussian")
-    if model.latent == "vq" and loss.variance is not None:
+    if is_quantised(model.latent) and loss.variance is not None:
         raise UserError(
             f"config.loss.variance = {loss.variance}: says what the weight of a KL stands for, and vq has none; "
             "set config.loss.beta, the weight of the commitment term"
         )
-    if model.latent == "vq" and loss.kl_warmup_epochs > 0:
+    if is_quantised(model.latent) and loss.kl_warmup_epochs > 0:
         raise UserError(
             f"config.loss.kl_warmup_epochs = {loss.kl_warmup_epochs}: is for the KL of gaussian; must be 0 for vq"
         )

@@ -37,7 +37,7 @@ class Evaluator:
 
     def __init__(self, objective):
         self._objective = objective
-        self._terms = _Sums(objective.evaluation_terms)
+        self._terms = _Sums(objective.evaluation_terms, objective.varying)
         self._errors = _Sums(lambda *arguments: objective.conditioned_error(*arguments))  # a prior has none
         self._knobs = replicate(objective.knobs)
 
@@ -70,7 +70,9 @@ class Evaluator:
         return self._objective.metrics(self.means(variables, batches))
 
     def means(self, variables, batches):
-        """What the metrics are made of: name → float64 array, averaged over all images. Arguments as `__call__`."""
+        """What the metrics are made of: name → float64 array, averaged over all images; and NAME_variance, the variance
+        over all images, of each of `objective.varying`. Arguments as `__call__`.
+        """
         return self._terms.mean(variables, batches, self._knobs)
 
     def by_count(self, variables, batches):
@@ -92,25 +94,39 @@ class Evaluator:
 
 
 class _Sums:
-    """Means over a split of the terms that `terms(variables, rows, keys, keys, knobs, …)` gives each image."""
+    """Means over a split of the terms that `terms(variables, rows, keys, keys, knobs, …)` gives each image, and of
+    those named in `varying` also the variance.
 
-    def __init__(self, terms):
+    float32 does not know a variance from a mean of squares where the values lie far from 0. So squares are of the
+    distance from the mean of their call, and the means of calls are put together in float64.
+    """
+
+    def __init__(self, terms, varying=()):
         def sums(variables, batch, *arguments):
-            """Every term summed over the images of all devices, and their number."""
+            """Every term summed over the images of all devices, squared distances likewise, and their number."""
             keys = evaluation_keys(batch["position"])
 
             def total(term):
                 # A choice, not a product: a term of a padding image may well not be finite.
                 return jnp.sum(jnp.where(batch["valid"].reshape(-1, *[1] * (term.ndim - 1)), term, 0.0), axis=0)
 
-            totals = jax.tree.map(total, terms(variables, batch["data"], *keys, *arguments))
-            return lax.psum((totals, jnp.sum(batch["valid"], dtype=jnp.float32)), BATCH_AXIS)
+            values = terms(variables, batch["data"], *keys, *arguments)
+            totals = jax.tree.map(total, values)
+            totals, count = lax.psum((totals, jnp.sum(batch["valid"], dtype=jnp.float32)), BATCH_AXIS)
+            squares = {name: total((values[name] - totals[name] / count) ** 2) for name in varying}
+            return totals, lax.psum(squares, BATCH_AXIS), count
 
         self._sums = jax.pmap(sums, axis_name=BATCH_AXIS)
 
     def mean(self, variables, batches, *arguments):
-        """Name → float64 array, averaged over all images of `batches`."""
+        """Name → float64 array, averaged over all images of `batches`; with NAME_variance where it is wanted."""
         # Every call is under way before the first result is waited for.
         sums = [self._sums(variables, batch, *arguments) for batch in batches]
-        totals, count = jax.tree.map(lambda *parts: np.sum(parts, axis=0, dtype=np.float64), *map(first_replica, sums))
-        return jax.tree.map(lambda total: total / count, totals)
+        calls = jax.tree.map(lambda *calls: np.stack(calls).astype(np.float64), *map(first_replica, sums))
+        totals, squares, counts = calls  # each [calls, …]
+        means = jax.tree.map(lambda total: total.sum(0) / counts.sum(), totals)
+        for name, square in squares.items():
+            each = counts.reshape(-1, *[1] * (square.ndim - 1))
+            between = each * (totals[name] / each - means[name]) ** 2
+            means[f"{name}_variance"] = (square + between).sum(0) / counts.sum()
+        return means

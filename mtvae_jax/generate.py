@@ -12,7 +12,7 @@ import numpy as np
 
 from mtvae_jax.checkpoints import Checkpoints
 from mtvae_jax.conditioning import condition, image_keys
-from mtvae_jax.config import from_dict
+from mtvae_jax.config import from_dict, is_quantised
 from mtvae_jax.errors import UserError
 from mtvae_jax.learned_prior import load_prior
 from mtvae_jax.methods import METHODS
@@ -138,7 +138,7 @@ class Model:
         """The prior asked for, or the best there is."""
         learned = self.prior is not None and self.prior.knows_nothing_revealed
         conditional = self.prior is not None and self.prior.sees_pixels
-        gaussian = self.config.model.latent == "gaussian"
+        gaussian = not is_quantised(self.config.model.latent)
         if prior is None:
             if mask is not None and conditional:
                 return "conditional"
@@ -155,11 +155,11 @@ class Model:
     def _draw(self, prior, key, num, m, labels):
         """`num` draws of z."""
         labels = self._labels(key, num, labels, prior)
-        if prior == "untrained" or (prior == "unconditional" and self.config.model.latent == "gaussian"):
+        if prior == "untrained" or (prior == "unconditional" and not is_quantised(self.config.model.latent)):
             return np.asarray(self._prior_z(self.variables, key, num))
         m = m if prior == "conditional" else None
         z = self._batched(lambda _, *given: self.prior.sample(*given), self._keys(key, num), m, labels)
-        return z if self.config.model.latent == "gaussian" else self._batched(self._embed, z)
+        return self._batched(self._embed, z) if is_quantised(self.config.model.latent) else z
 
     def _labels(self, key, num, labels, prior):
         """int32 [num] for a prior with classes, drawn at random where none are given; else None."""

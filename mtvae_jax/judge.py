@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from mtvae_jax.conditioning import image_keys
+from mtvae_jax.config import is_quantised
 from mtvae_jax.distributed import on_main
 from mtvae_jax.distribution_metrics import (
     coverage,
@@ -71,7 +72,7 @@ def _samples(model, dataset, settings, stream):
     images = {"training_images": dataset.train[:num]}
     key = jax.random.key(_KEY)
     images["prior"] = model.sample(num, key)
-    if model.config.model.latent == "vq" and model.prior is not None:
+    if is_quantised(model.config.model.latent) and model.prior is not None:
         images["untrained_prior"] = model.sample(num, key, prior="untrained")
     result = {"features": features.description, "num_images": num}
     if features.warning is not None:
@@ -131,7 +132,7 @@ def _pixel_noise(model, dataset):
 
 
 def _masks(model, num):
-    """As in training; where their number is random, as many as the grid has."""
+    """As in training; where their number is random, as many pixels as the grid has."""
     keys = image_keys(jax.random.key(_KEY), num)
-    count = model.config.conditioning.num_pixels
+    count = model.config.conditioning.num_pixels if model.method.empty_mask else None
     return np.asarray(draw_masks(model.config, keys, *model.image_shape[:2], count=count))

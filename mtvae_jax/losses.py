@@ -3,6 +3,7 @@
 Everything here returns one number an image; the one average over the batch is the objective's.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -60,12 +61,21 @@ def commitment_loss(z_e, z_q):
     return _squared_distance(z_e, lax.stop_gradient(z_q))
 
 
+@jax.custom_jvp
 def straight_through(z_e, z_q):
     """z_q in the forward pass, the gradient of z_e in the backward pass (thesis 2.2.2, figure 2.3).
 
-    **Arguments:** `z_e`, `z_q`: float [B, …, D]. **Returns:** float [B, …, D].
+    The usual z_e + sg(z_q − z_e) is z_q but for rounding; this is z_q to the bit, the vector that is decoded later from
+    the code alone.
+
+    **Arguments:** `z_e`, `z_q`: float [B, …, D], of one dtype. **Returns:** float [B, …, D].
     """
-    return z_e + lax.stop_gradient(z_q - z_e)
+    return z_q
+
+
+@straight_through.defjvp
+def _straight_through_jvp(primals, tangents):
+    return primals[1], tangents[0]
 
 
 def beta_for_variance(variance, num_values):

@@ -32,8 +32,9 @@ class Knobs:
 def draw_masks(config, keys, height, width, count=None, exponent=None):
     """The masks of a batch, as the model's own method and sampling type draw them (thesis 3.2.1, 3.3.1).
 
-    **Arguments:** `config`: resolved; `keys`: typed keys [B]; `count`: pixels to reveal instead of the method's own
-    number, of no effect on a fixed grid; `exponent`: of the power law, instead of the config's. Both may be traced.
+    **Arguments:** `config`: resolved; `keys`: typed keys [B]; `count`: how many different pixels to reveal, instead of
+    the method's own number of them or of draws, of no effect on a fixed grid; `exponent`: of the power law, instead of
+    the config's. Both may be traced.
     **Returns:** bool [B, H, W, 1].
     """
     settings, batch = config.conditioning, len(keys)
@@ -50,9 +51,10 @@ def draw_masks(config, keys, height, width, count=None, exponent=None):
         counts = jnp.full((batch,), settings.num_pixels)
     if settings.sampling == "uniform":
         return uniform_mask(pixel_keys, counts, height, width)
-    return gaussian_mask(
-        pixel_keys, counts, height, width, settings.gaussian_std, replacement=settings.replacement
-    )
+    if settings.sampling == "gaussian":
+        replacement = settings.replacement and count is None
+        return gaussian_mask(pixel_keys, counts, height, width, settings.gaussian_std, replacement=replacement)
+    raise ValueError(f"no masks are drawn by the name of {settings.sampling!r}")
 
 
 def knob(value):
@@ -117,6 +119,11 @@ class Objective:
     def term_shapes(self):
         """Name → shape of all that `training_loss` reports."""
         return {"loss": ()} | dict.fromkeys(self.decoder_terms, ()) | self.latent.term_shapes
+
+    @property
+    def varying(self):
+        """The names of evaluation terms whose variance over a split is reported."""
+        return self.latent.varying
 
     def training_knobs(self, knobs, epoch, balance=None):
         """`Knobs` as training has them at a time: β as far as it has risen, the user's weights times the adaptive ones.

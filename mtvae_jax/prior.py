@@ -8,7 +8,7 @@ import numpy as np
 
 from mtvae_jax import environment
 from mtvae_jax.clock import Clock
-from mtvae_jax.config import model_name, to_dict
+from mtvae_jax.config import is_quantised, model_name, to_dict
 from mtvae_jax.distributed import on_main
 from mtvae_jax.divergence import evaluation_failure, forget, not_finite
 from mtvae_jax.errors import UserError
@@ -29,7 +29,7 @@ _MOST_CLASSES = 65536
 
 def has_second_stage(config):
     """Codes have no prior yet; a Gaussian latent has p(z), but not p(z|m)."""
-    learnable = config.model.latent == "vq" or METHODS[config.model.method].conditional_decoder
+    learnable = is_quantised(config.model.latent) or METHODS[config.model.method].conditional_decoder
     return learnable and config.prior.epochs > 0
 
 

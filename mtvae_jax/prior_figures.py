@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from mtvae_jax.conditioning import image_keys
-from mtvae_jax.config import model_name
+from mtvae_jax.config import is_quantised, model_name
 from mtvae_jax.objective import draw_masks
 
 _NUM_SAMPLES, _NUM_IMAGES, _NUM_DRAWS = 32, 6, 16
@@ -35,10 +35,10 @@ class PriorFigures:
 
         model = self._model.with_prior(self._prior.with_variables(variables))
         title = f"{self._title}, epoch {epoch} of the prior"
-        unit = "nats a code" if model.config.model.latent == "vq" else "nats an image"
+        unit = "nats a code" if is_quantised(model.config.model.latent) else "nats an image"
         curves = figures.loss_curves(log.records, title=f"{self._title}: second stage", loss_unit=unit)
         pictures = {"prior_curves": curves}
-        if model.method.unconditioned and model.config.model.latent == "vq":
+        if model.method.unconditioned and is_quantised(model.config.model.latent):
             samples = model.sample(_NUM_SAMPLES, self._key)
             pictures["samples"] = figures.samples(samples, title=f"{title}: samples")
         if model.method.conditional_decoder and self._prior.sees_pixels:
@@ -54,5 +54,5 @@ class PriorFigures:
     def _masks(self):
         """Drawn as in training; but where their number is random, 49 pixels, a number that shows."""
         keys = image_keys(self._key, len(self._images))
-        count = self._model.config.conditioning.num_pixels
+        count = self._model.config.conditioning.num_pixels if self._model.method.empty_mask else None
         return np.asarray(draw_masks(self._model.config, keys, *self._images.shape[1:3], count=count))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from mtvae_jax.conditioning import condition
+from mtvae_jax.config import is_quantised
 from mtvae_jax.objective import draw_masks, intensities, knob
 from mtvae_jax.step import Purpose
 
@@ -39,11 +40,12 @@ class PriorObjective:
         self.image_shape = tuple(image_shape)
         self.settings = config.prior
         self.balancing = None  # a loss of one part
+        self.varying = ()
         self.base_key = jax.random.fold_in(jax.random.key(config.seed), Purpose.PRIOR)
         self._posterior = posterior
         self._conditional = config.prior.unconditional < 1
         # Codes are counted one by one; a Gaussian z is one thing.
-        self.num_codes = math.prod(posterior.shape) if config.model.latent == "vq" else 1
+        self.num_codes = math.prod(posterior.shape) if is_quantised(config.model.latent) else 1
 
     def init(self, key):
         """Fresh variables: {"params": …, "batch_stats": …}."""

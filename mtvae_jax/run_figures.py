@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from mtvae_jax.conditioning import exact_grid_mask, gaussian_mask, image_keys, uniform_mask
-from mtvae_jax.config import model_name
+from mtvae_jax.config import is_quantised, model_name
 from mtvae_jax.generate import Model
 from mtvae_jax.objective import draw_masks
 from mtvae_jax.wording import number_of
@@ -44,7 +44,7 @@ class RunFigures:
             "reconstructions": self._reconstructions(figures, model, title),
             "loss_curves": figures.loss_curves(log.records, title=self._title),
         }
-        if self._config.model.latent == "gaussian":  # codes have no prior before the second stage
+        if not is_quantised(self._config.model.latent):  # codes have no prior before the second stage
             pictures["samples"] = self._samples(figures, model, title)
         if model.method.conditional_decoder:
             pictures["sampling_types"] = self._sampling_types(figures)

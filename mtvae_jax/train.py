@@ -9,7 +9,7 @@ import jax
 from mtvae_jax import environment
 from mtvae_jax.clock import Clock
 from mtvae_jax.codebook_start import codebook_from_data
-from mtvae_jax.config import model_name, run_hash
+from mtvae_jax.config import is_quantised, model_name, run_hash
 from mtvae_jax.divergence import evaluation_failure, forget, not_finite
 from mtvae_jax.errors import UserError
 from mtvae_jax.fingerprint import fingerprint
@@ -157,7 +157,7 @@ def headline(config, dataset, parameters):
     for remark in dataset.remarks:
         yield f"WARNING: {remark}"
     yield f"{number_of(parameters['total'], 'parameter')} ({parts})"
-    if config.model.latent == "gaussian":
+    if not is_quantised(config.model.latent):
         yield f"β = {config.loss.beta:.3g}, for a decoder variance σ² = βD/2 of {config.loss.variance:.3g}"
     else:
         rows, columns = grid_size(config, dataset.image_shape)

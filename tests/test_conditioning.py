@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import integrate, stats
 
 from mtvae_jax.conditioning import (
+    _log_pixel_weights,
     _smallest,
     condition,
     exact_grid_mask,
@@ -147,6 +148,45 @@ def test_gaussian_mask_without_replacement_is_successive_sampling():
     counts = [np.all(masks[:, list(s)], axis=1).sum() for s in subsets]
     assert sum(expected) == pytest.approx(1)
     assert stats.chisquare(counts, np.array(expected) * batch).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(("size", "std"), [(28, 0.2), (28, 0.05), (9, 0.01), (28, 10.0), (5, 0.3)])
+def test_log_weights_of_pixels_are_integrals_of_the_normal_and_symmetric(size, std):
+    def log_mass(pixel):  # of pixel ± ½, the density divided by what it is at the edge nearer to the middle
+        low, high = sorted(abs(pixel + edge - (size - 1) / 2) / (std * size) for edge in (-0.5, 0.5))
+        if pixel == (size - 1) / 2:
+            low = -high
+        inside, _ = integrate.quad(lambda t: np.exp(-(t**2 - low**2) / 2), low, high, epsabs=0.0)
+        return np.log(inside) - low**2 / 2
+
+    weights = _log_pixel_weights(size, std)
+    expected = np.array([log_mass(pixel) for pixel in range(size)])
+    np.testing.assert_allclose(weights - weights.max(), expected - expected.max(), rtol=1e-7, atol=1e-9)
+    np.testing.assert_array_equal(weights, weights[::-1])
+
+
+@pytest.mark.parametrize("std", [0.05, 0.2, 10.0])
+def test_gaussian_mask_without_replacement_leans_to_no_side(std):
+    """Of float64 draws in NumPy, pixel by pixel, and of its own mirror images, quarter by quarter."""
+    batch, size, count = 3000, 28, 400
+    masks = np.asarray(gaussian_mask(KEY, jnp.full(batch, count), size, size, std, replacement=False))[..., 0]
+    upper = stats.norm.sf(np.abs(np.arange(size + 1) - size / 2) / (std * size))
+    axis = np.abs(np.diff(upper))  # the tail that is small, so that its differences are numbers
+    scores = np.log(axis[:, None] * axis) + np.random.default_rng(0).gumbel(size=(batch, size, size))
+    expected = scores >= np.partition(scores.reshape(batch, -1), -count)[:, -count, None, None]
+    share, deviation = expected.mean(0), np.sqrt(expected.var(0) / batch + 1 / batch**2)
+    assert (np.abs(masks.mean(0) - share) / (deviation * np.sqrt(2))).max() < 5
+    for quarter in (masks[:, :14, :14], masks[:, :14, 14:], masks[:, 14:, :14], masks[:, 14:, 14:]):
+        assert quarter.sum((1, 2)).mean() == pytest.approx(count / 4, abs=0.5)
+
+
+@pytest.mark.parametrize("std", [1e-300, 1e-3, 0.01])
+def test_however_small_the_spread_masks_are_mirror_images_of_each_other_as_often_as_not(std):
+    batch = 2000  # of 5 pixels of a ring of 8, behind one of 4
+    shown = np.asarray(gaussian_mask(KEY, jnp.full(batch, 9), 28, 28, std, replacement=False))[..., 0].mean(0)
+    ring = [(r, c) for r in (12, 13, 14, 15) for c in (12, 13, 14, 15) if (r in (12, 15)) != (c in (12, 15))]
+    np.testing.assert_array_equal(shown[13:15, 13:15], 1)
+    np.testing.assert_allclose([shown[place] for place in ring], 5 / 8, atol=0.06)
 
 
 @pytest.mark.parametrize("draw", ["counts", "uniform", "gaussian", "distinct"])

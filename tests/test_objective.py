@@ -1,15 +1,24 @@
 """The objective is the thesis' sum of terms; each method sees the masks that it should."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtvae_jax import evaluate
+from mtvae_jax.codebook_start import codebook_from_data
 from mtvae_jax.conditioning import condition, exact_grid_mask, image_keys
+from mtvae_jax.generate import Model
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.models.latents.gaussian import GaussianLatent
+from mtvae_jax.models.priors import build_prior
 from mtvae_jax.objective import Objective, draw_masks, intensities
+from mtvae_jax.prior import has_second_stage
+from mtvae_jax.prior_objective import PriorObjective
+from mtvae_jax.train import headline
 
 KEYS = image_keys(jax.random.key(0), 16), image_keys(jax.random.key(1), 16)
 
@@ -93,13 +102,33 @@ def test_beta_rises_linearly_over_the_warm_up_and_the_weights_stay(make_run):
         np.testing.assert_allclose(balanced.weights, [0.2, 0.15, 1.0], rtol=1e-6)
 
 
-def test_active_units_are_dimensions_whose_mean_varies_over_images():
+def test_statistics_of_a_posterior_are_its_mean_and_its_kl_by_dimension():
     means = np.random.default_rng(0).normal(size=(400, 4)) * [1.0, 0.12, 0.08, 0.0] + [0.0, 3.0, 3.0, 0.0]
     latent = GaussianLatent(4)
     posterior = jnp.asarray(np.stack([means, np.zeros_like(means)], axis=1), jnp.float32)
     statistics = {name: np.mean(value, axis=0) for name, value in latent.statistics(posterior).items()}
-    assert latent.metrics(statistics | {"kl": 1.0}, 0.1)["active_units"] == 2
+    np.testing.assert_allclose(statistics["posterior_mean"], means.mean(0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(statistics["kl_per_dimension"], np.mean(means**2, axis=0) / 2, rtol=1e-4, atol=1e-6)
+    variance = {"posterior_mean_variance": np.array([1.0, 0.0144, 0.0064, 0.0])}
+    assert latent.metrics(statistics | variance | {"kl": 1.0}, 0.1)["active_units"] == 2
+    assert "active_units" not in latent.metrics({"kl": 1.0}, 0.1)  # in training
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0, -1e4])
+@pytest.mark.parametrize("per_call", [250, 7])
+def test_the_variance_over_a_split_is_that_of_float64(offset, per_call, monkeypatch):
+    values = np.float32(np.random.default_rng(0).normal(size=(601, 3)) * [1.0, 0.11, 0.09] + offset)
+
+    def terms(variables, rows, *_):
+        return {"value": rows["value"]}
+
+    monkeypatch.setattr(evaluate, "_BATCH_PER_DEVICE", per_call)
+    objective = SimpleNamespace(evaluation_terms=terms, varying=("value",), knobs=())
+    evaluator = evaluate.Evaluator(objective)
+    means = evaluator.means((), evaluator.place({"value": values}))
+    assert set(means) == {"value", "value_variance"}
+    np.testing.assert_allclose(means["value"], np.float64(values).mean(0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(means["value_variance"], np.float64(values).var(0), rtol=2e-3)
 
 
 def test_images_at_rest_become_intensities(batch, images):
@@ -162,3 +191,34 @@ def test_masks_follow_the_method_and_the_sampling_type(make_run):
     assert np.asarray(gaussian).sum((1, 2, 3)).max() <= 49
     counts = np.asarray(draw_masks(make_run("single_decoder"), KEYS[1], 28, 28)).sum((1, 2, 3))
     assert len(set(counts.tolist())) > 8  # drawn anew for every image
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "gaussian"])
+@pytest.mark.parametrize("count", [0, 49, 400, 784])
+def test_a_number_of_pixels_is_a_number_of_different_pixels(sampling, count, make_run):
+    config = make_run("single_decoder", conditioning__sampling=sampling)
+    masks = draw_masks(config, KEYS[1], 28, 28, count=count)
+    np.testing.assert_array_equal(np.asarray(masks).sum((1, 2, 3)), count)
+
+
+def test_a_sampling_or_latent_that_nobody_thought_of_is_met_by_an_error(make_run, dataset, digits):
+    """What a name added to `SAMPLINGS` or `LATENTS` meets where it has no case of its own."""
+    config = make_run("multi_decoder")
+    objective = Objective(build_model(config, (28, 28, 1)), config, (28, 28, 1))
+    with config.unlocked():
+        config.conditioning.sampling = "blue_noise"
+    with pytest.raises(ValueError, match="'blue_noise'"):
+        draw_masks(config, KEYS[1], 28, 28)
+    with config.unlocked():
+        config.model.latent = "hyperbolic"
+    for dispatch in (
+        lambda: build_model(config, (28, 28, 1)),
+        lambda: build_prior(config, (28, 28, 1), (7, 7), 0),
+        lambda: PriorObjective(None, config, (28, 28, 1), np.zeros((7, 7), np.int32)),
+        lambda: codebook_from_data(objective, digits),
+        lambda: has_second_stage(config),
+        lambda: list(headline(config, dataset, {"total": 1})),
+        lambda: Model._which_prior(SimpleNamespace(config=config, prior=None), None, None),
+    ):
+        with pytest.raises(ValueError, match="'hyperbolic'"):
+            dispatch()

@@ -29,6 +29,30 @@ def test_a_pixel_that_was_always_right_gets_no_noise():
     np.testing.assert_array_equal(noise(np.zeros((3, 1000)), np.random.default_rng(1)), 0.0)
 
 
+def drawn_residuals(noise, predicted, size=2000):
+    drawn = np.float64(noise(np.full(size, predicted), np.random.default_rng(1))) - predicted
+    return set(np.round(drawn, 5).tolist())
+
+
+@pytest.mark.parametrize("sizes", [(990, 6000), (6000, 990), (100, 10_000), (5, 5, 5), (3000, 110, 99, 3000), (1, 1)])
+def test_noise_of_a_value_that_was_often_predicted_is_of_that_value_alone(sizes):
+    values = np.linspace(0.1, 0.6, len(sizes))
+    residuals = np.linspace(0.02, 0.3, len(sizes))
+    predicted, residual = np.repeat(values, sizes), np.repeat(residuals, sizes)
+    order = np.random.default_rng(0).permutation(len(predicted))
+    noise = PixelNoise(np.float32(predicted[order]), np.float32((predicted + residual)[order]))
+    for value, expected, size in zip(values, residuals, sizes, strict=True):
+        if size * 64 >= sum(sizes):
+            assert drawn_residuals(noise, value) == {np.round(expected, 5)}
+
+
+def test_noise_is_that_of_the_nearest_predictions():
+    predicted = np.repeat([0.1, 0.5], [990, 6000])
+    noise = PixelNoise(predicted, predicted + np.where(predicted < 0.3, 0.1, -0.05))
+    for asked, residual in [(0.0, 0.1), (0.29, 0.1), (0.31, -0.05), (0.9, -0.05)]:
+        assert drawn_residuals(noise, asked) == {residual}
+
+
 def test_intervals_of_noisy_predictions_hold_their_share_of_truths():
     noise = PixelNoise(*held_out(0))
     predicted, truth = held_out(2, 20_000)

@@ -59,6 +59,16 @@ def test_nearest_code_of_any_number_of_axes_and_in_float32():
     np.testing.assert_array_equal(jax.jit(nearest_codes)(*narrow), nearest(*narrow))
 
 
+@pytest.mark.parametrize("offset", [0, 1, 100, 1000, 1e4])
+@pytest.mark.parametrize("outlier", [False, True])
+def test_nearest_code_of_codes_far_from_zero(offset, outlier):
+    random = np.random.default_rng(0)
+    z_e, codebook = (np.float32(random.normal(size=(size, 16)) + offset) for size in (2000, 128))
+    if outlier:
+        codebook[5] = 1e5
+    np.testing.assert_array_equal(jax.jit(nearest_codes)(z_e, codebook), nearest(z_e, codebook))
+
+
 # -------------------------------------------------------------------------------------------------- the quantiser alone
 
 
@@ -109,14 +119,15 @@ def test_every_position_gets_its_nearest_code_and_the_terms_are_means_over_posit
     (z_q, terms, codes), _ = quantiser(z_e)
     expected = nearest(z_e, quantiser.codebook)
     np.testing.assert_array_equal(codes, expected)
-    np.testing.assert_allclose(z_q, quantiser.codebook[expected], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(z_q, quantiser.codebook[expected])
     distances = ((np.float64(z_e) - quantiser.codebook[expected]) ** 2).sum(-1).mean((1, 2))
     np.testing.assert_allclose(terms["codebook"], distances, rtol=1e-5)
     np.testing.assert_allclose(terms["commitment"], distances, rtol=1e-5)
     usage = [np.bincount(image.ravel(), minlength=5) / 6 for image in expected]
     np.testing.assert_allclose(terms["usage"], usage, rtol=1e-6)
-    np.testing.assert_allclose(terms["output"], z_e.mean((1, 2)), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(terms["output_square"], (z_e**2).sum(-1).mean((1, 2)), rtol=1e-5)
+    from_centre = z_e - quantiser.codebook.mean(0)
+    np.testing.assert_allclose(terms["output"], from_centre.mean((1, 2)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(terms["output_square"], (from_centre**2).sum(-1).mean((1, 2)), rtol=1e-5)
     np.testing.assert_array_equal(quantiser.module.apply({"params": quantiser.params}, codes, method="embed"),
                                   quantiser.codebook[expected])
 
@@ -144,6 +155,16 @@ def test_objective_is_codebook_plus_beta_commitment():
     assert metrics["quantisation_error"] == pytest.approx(4 / (11.5 - 0.5**2 - 1.5**2))
     assert metrics["perplexity"] == pytest.approx(5)
     assert metrics["nats"] == pytest.approx(6 * np.log(5))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_the_quantisation_error_is_a_share_of_the_variance_wherever_the_outputs_lie(offset):
+    quantiser, z_e = Quantiser(codes_at(1) + np.float32(offset)), outputs(2) + np.float32(offset)
+    (_, terms, codes), _ = quantiser(z_e)
+    metrics = quantiser.module.metrics({name: np.mean(term, axis=0) for name, term in terms.items()}, 0.25)
+    z_e = np.float64(z_e).reshape(-1, 4)
+    lost = ((z_e - quantiser.codebook[np.ravel(codes)]) ** 2).sum(-1).mean()
+    assert metrics["quantisation_error"] == pytest.approx(lost / z_e.var(0).sum(), rel=1e-4)
 
 
 def test_outputs_that_are_all_alike_have_a_quantisation_error_all_the_same():

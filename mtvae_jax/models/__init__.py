@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from mtvae_jax.config import is_quantised
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models.decoder import Decoder
 from mtvae_jax.models.encoder import Encoder
@@ -58,7 +59,7 @@ def grid_size(config, image_shape):
 
 
 def _latent(settings, grid, dtype, axis_name):
-    if settings.latent == "gaussian":
+    if not is_quantised(settings.latent):
         return GaussianLatent(settings.latent_dim, dtype=dtype)
     return VectorQuantiser(
         settings.latent_dim,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from mtvae_jax.config import is_quantised
 from mtvae_jax.losses import gaussian_kl_to
 from mtvae_jax.models.encoder import Encoder
 from mtvae_jax.models.layers import BATCH_AXIS
@@ -34,11 +35,11 @@ def build_prior(config, image_shape, grid, num_classes, *, axis_name=BATCH_AXIS)
     if settings.unconditional < 1:
         encoder = Encoder(
             tuple(config.model.hidden_dims),
-            residual_layers=_CONTEXT_RESIDUAL_LAYERS if config.model.latent == "vq" else 0,
+            residual_layers=_CONTEXT_RESIDUAL_LAYERS if is_quantised(config.model.latent) else 0,
             residual_dim=settings.hidden_dim,
             **common,
         )
-    if config.model.latent == "gaussian":
+    if not is_quantised(config.model.latent):
         return GaussianPrior(encoder, config.model.latent_dim, settings.hidden_dim, common["dtype"])
     pixelcnn = GatedPixelCNN(
         num_codes=config.model.codebook_size,

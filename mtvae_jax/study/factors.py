@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mtvae_jax.config import DEFAULT_COMMITMENT, DEFAULT_VARIANCE, check, thesis_config
+from mtvae_jax.config import DEFAULT_COMMITMENT, DEFAULT_VARIANCE, check, is_quantised, thesis_config
 from mtvae_jax.errors import UserError
 from mtvae_jax.methods import METHODS
 from mtvae_jax.wording import number_of
@@ -98,7 +98,7 @@ def config_of(factors, protocol):
         config.conditioning.replacement = factors.replacement
     if factors.exponent is not None:
         config.conditioning.exponent = factors.exponent
-    if factors.beta_scale != 1.0 and factors.latent == "gaussian":
+    if factors.beta_scale != 1.0 and not is_quantised(factors.latent):
         config.loss.variance = DEFAULT_VARIANCE * factors.beta_scale
     elif factors.beta_scale != 1.0:
         config.loss.beta = DEFAULT_COMMITMENT * factors.beta_scale
@@ -122,7 +122,7 @@ def _set_model(model, factors, narrower):
         model.merge = factors.merge
     if factors.depth is None:
         return
-    if factors.latent != "gaussian":
+    if is_quantised(factors.latent):
         raise UserError(f"depth = {factors.depth}: is of Gaussian models; those of vq have model.residual_layers")
     # Images allow only so many layers of stride 2: what is deeper keeps the size of its features.
     model.residual_layers = max(0, factors.depth - _THESIS_DEPTH)

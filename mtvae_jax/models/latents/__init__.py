@@ -8,10 +8,12 @@ A latent is a Flax module with
     term_shapes                                          name → shape an image of each of its terms
     objective(terms, beta) -> [B]                        its part of the loss, from its terms
     statistics(posterior) -> {name: [B, …]}              what evaluation averages besides its terms
+    varying                                              the names of those whose variance over a split is wanted, too:
+                                                         `NAME_variance` among the means
     metrics(means, beta) -> {name: number}               what is reported, from the means over a split; in training
                                                          there are means of its terms alone
     after_update(before, params, stats)                  its parameters and statistics after the optimiser's step, from
                                                          the parameters before and after it
 
-The last five see no parameters of their own and so work outside of `apply`.
+The last six see no parameters of their own and so work outside of `apply`.
 """

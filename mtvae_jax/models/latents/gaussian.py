@@ -46,16 +46,20 @@ class GaussianLatent(nn.Module):
         return beta * terms["kl"]
 
     def statistics(self, posterior):
-        """Of posteriors [B, 2, Z], each [B, Z]: the mean, its square, and the KL of each dimension, nats."""
+        """Of posteriors [B, 2, Z], each [B, Z]: the mean, and the KL of each dimension, nats."""
         mean, log_variance = posterior[:, 0], posterior[:, 1]
         kl = gaussian_kl(mean[..., None], log_variance[..., None])
-        return {"posterior_mean": mean, "posterior_square": mean**2, "kl_per_dimension": kl}
+        return {"posterior_mean": mean, "kl_per_dimension": kl}
+
+    @property
+    def varying(self):
+        return ("posterior_mean",)
 
     def metrics(self, means, beta):
         """`nats`: what z costs, for bits per dimension; of a split `active_units`: how many dimensions depend on x."""
         metrics = {"kl": means["kl"], "nats": means["kl"]}
-        if "posterior_mean" in means:
-            variance = np.asarray(means["posterior_square"]) - np.asarray(means["posterior_mean"]) ** 2
+        if "posterior_mean_variance" in means:
+            variance = np.asarray(means["posterior_mean_variance"])
             metrics["active_units"] = np.count_nonzero(variance > _ACTIVE_VARIANCE)
         return metrics
 

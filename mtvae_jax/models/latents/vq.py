@@ -27,13 +27,22 @@ _UNUSED = 1e-6
 def nearest_codes(z_e, codebook):
     """The index of the code nearest to each vector, k = argmin ‖z_e − e_k‖² (thesis equation 2.3).
 
-    ‖z_e‖² is the same for all codes, so one matrix product decides; in full float32, because codes lie close together.
+    ‖z_e‖² is the same for all codes, so one matrix product decides; in full float32, because codes lie close together,
+    and from a point among them, because the squares of vectors far from 0 hide how they differ.
 
     **Arguments:** `z_e`: float [..., D]; `codebook`: float [K, D]. **Returns:** int32 [...]; of equals the first.
     """
     z_e, codebook = z_e.astype(jnp.float32), codebook.astype(jnp.float32)
+    centre = _central_code(codebook)
+    z_e, codebook = z_e - centre, codebook - centre
     products = jnp.matmul(z_e, codebook.T, precision=lax.Precision.HIGHEST)
     return jnp.argmin(jnp.sum(codebook**2, axis=-1) - 2.0 * products, axis=-1).astype(jnp.int32)
+
+
+def _central_code(codebook):
+    """The code nearest to the mean of codes [K, D]: unlike the mean, it is not where a few far ones draw it to."""
+    from_mean = jnp.sum((codebook - jnp.mean(codebook, axis=0)) ** 2, axis=-1)
+    return codebook[jnp.argmin(from_mean)]
 
 
 class VectorQuantiser(nn.Module):
@@ -88,12 +97,14 @@ class VectorQuantiser(nn.Module):
         chosen = jax.nn.one_hot(codes.reshape(len(codes), -1), self.codebook_size)  # [B, h·w, K]
         if train and self.keeps_averages and not self.is_initializing():
             self._follow(lax.stop_gradient(z_e), chosen, keys)
+        from_centre = z_e - lax.stop_gradient(jnp.mean(self.codebook, axis=0))
         terms = {
             "codebook": codebook_loss(z_e, z_q),
             "commitment": commitment_loss(z_e, z_q),
             "usage": jnp.mean(chosen, axis=1),
-            "output": jnp.mean(z_e, axis=(1, 2)),
-            "output_square": jnp.mean(jnp.sum(z_e**2, axis=-1), axis=(1, 2)),
+            # For the variance of z_e, which is the same from every point; far from the outputs it is lost in rounding.
+            "output": jnp.mean(from_centre, axis=(1, 2)),
+            "output_square": jnp.mean(jnp.sum(from_centre**2, axis=-1), axis=(1, 2)),
         }
         return LatentOutput(straight_through(z_e, z_q), terms, codes)
 
@@ -125,6 +136,10 @@ class VectorQuantiser(nn.Module):
 
     def statistics(self, posterior):
         return {}
+
+    @property
+    def varying(self):
+        return ()
 
     def metrics(self, means, beta):
         """`vq`: the VQ objective; `quantisation_error`: E‖z_e − z_q‖² as a share of the variance of z_e, whatever their

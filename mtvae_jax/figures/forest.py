@@ -44,7 +44,8 @@ _CURVED_FROM = 8  # the axis is compressed where the largest effect is this many
 class Effect:
     """**Attributes:** `label`: text; `effect`, `low`, `high`: the mean and its interval, None where there is none;
     `verdict`: a key of `VERDICTS`, or None; `expected`: (low, high), either
-    infinite, or None; `text`: to the right of the row; `points`: effects of single pairs, drawn small.
+    infinite, or None; `text`: the effect in numbers, to the right of the row; `points`: effects of single pairs, drawn
+    small.
     """
 
     label: str
@@ -72,13 +73,15 @@ def forest(groups, x_label, *, narrow=False):
     many times the others the axis is linear around 0 and logarithmic further out.
 
     **Arguments:** `groups`: list of `Group`; `x_label`: what the effects are, with their unit; `narrow`: as wide as a
-    column, without the texts.
+    column, with the texts below the labels.
     **Returns:** a matplotlib `Figure`.
     """
     width = COLUMN_WIDTH if narrow else TEXT_WIDTH
     effects = [effect for group in groups for effect in group.effects]
-    label_room = width * (0.42 if narrow else 0.4)
+    label_room = width * (0.5 if narrow else 0.4)
     labels = {id(effect): wrap(effect.label, label_room, TICK_SIZE) for effect in effects}
+    if narrow:
+        labels = {id(effect): f"{labels[id(effect)]}\n{effect.text}".rstrip("\n") for effect in effects}
     left = MARGIN + max(text_size(label, TICK_SIZE)[0] for label in labels.values()) + _GAP
     texts = 0 if narrow else max(text_size(effect.text, TICK_SIZE)[0] for effect in effects)
     right = MARGIN + (texts + _GAP if texts else 0.08)

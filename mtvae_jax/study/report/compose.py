@@ -30,7 +30,7 @@ def compose(results):
     sections += [section for section in _closing(results, claims, names) if section.blocks]
     return Document(
         title=f"Multitask variational autoencoders: {_title(results.study)}",
-        subtitle=f"Study {results.study}, protocol {results.protocol}, {results.date}",
+        subtitle=f"Study {results.study}, protocol {results.protocol}, {results.date}. {paragraphs.extent(results)}",
         sections=tuple(sections),
     )
 

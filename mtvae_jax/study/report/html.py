@@ -36,6 +36,11 @@ figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 .card { background: #fff; border: 1px solid var(--rule); border-radius: 4px; padding: .7rem; }
 figcaption { margin-top: .5rem; max-width: 48rem; }
 .scroll { overflow-x: auto; margin: 1.4rem 0; }
+/* A table that needs more than the column of text takes what it needs of both margins. */
+@media (min-width: 60rem) {
+  .scroll { width: calc(100vw - 4rem); margin-left: calc(50% - 50vw + 2rem); }
+  .scroll table { width: 55.5rem; margin: 0 auto; }
+}
 table { border-collapse: collapse; width: 100%; font-size: .9rem; line-height: 1.4;
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .5rem; }
@@ -46,7 +51,7 @@ thead th { font-weight: 600; border-bottom: 2px solid var(--rule); vertical-alig
 tbody th { font-weight: 600; }
 .number { text-align: right; }
 td.number { white-space: nowrap; }
-.pairs th { white-space: nowrap; padding-right: 2rem; } .pairs td { width: 100%; }
+.pairs th { white-space: nowrap; padding-right: 2rem; } .pairs td { width: 100%; overflow-wrap: anywhere; }
 .verdict { font-weight: 600; white-space: nowrap; }
 .supported { color: var(--supported); } .refuted { color: var(--refuted); } .undecided { color: var(--undecided); }
 .sign { display: inline-block; width: 1.1em; }
@@ -54,6 +59,9 @@ td.number { white-space: nowrap; }
   header { padding-top: 1.4rem; } h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
   main, header, nav { padding-left: 1rem; padding-right: 1rem; }
   .card { padding: .3rem; }
+  .pairs th { white-space: normal; padding-right: 1rem; min-width: 7.5rem; }
+}
+@media (max-width: 48rem) {
   .stacked thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   .stacked, .stacked caption, .stacked tbody, .stacked tr, .stacked th, .stacked td { display: block; }
   .stacked tr { padding: .6rem 0; border-bottom: 1px solid var(--rule); }

@@ -21,6 +21,15 @@ HOW = (
 )
 
 
+def extent(results):
+    """How much of the study there is: "All 84 runs are complete." or "202 of 306 runs are complete, 3 failed."."""
+    if results.complete == results.planned:
+        return "The run is complete." if results.planned == 1 else f"All {count(results.planned)} runs are complete."
+    are = "is" if 1 in (results.complete, results.planned) else "are"
+    failed = f", {count(len(results.failed))} failed" if results.failed else ""
+    return f"{count(results.complete)} of {number_of(results.planned, 'run')} {are} complete{failed}."
+
+
 def about_claim(claim, parts, names):
     """What `parts`, those of a claim that a section speaks of, have shown: a sentence each; exploratory ones are left
     to the table.

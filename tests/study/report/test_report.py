@@ -4,6 +4,8 @@ import dataclasses
 import html
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -17,6 +19,12 @@ from mtvae_jax.study.report.html import to_html
 from mtvae_jax.study.report.markdown import to_markdown
 from mtvae_jax.study.verdicts import judge_claims
 
+CHROMIUM = shutil.which("chromium")
+# Widths of the window, of the page, and of each table's place and the table
+MEASURE = """addEventListener("load", () => parent.postMessage([
+  document.documentElement.clientWidth, document.documentElement.scrollWidth,
+  JSON.stringify([...document.querySelectorAll(".scroll")].map(e => [e.clientWidth, e.scrollWidth])),
+].join(";"), "*"))"""
 VOID = {"meta", "link", "img", "source", "br"}
 
 
@@ -241,6 +249,27 @@ def test_what_is_odd_about_the_data_stands_below_its_table():
     assert "fashion_mnist: the best epoch is chosen on the test images." in said
 
 
+def test_the_head_says_how_much_there_is(results):
+    for planned, complete, failed, said in (
+        (306, 202, (), "202 of 306 runs are complete."),
+        (1000, 998, ({"name": "a", "run": "b", "error": "c"},), "998 of 1,000 runs are complete, 1 failed."),
+        (84, 84, (), "All 84 runs are complete."),
+        (1, 0, (), "0 of 1 run is complete."),
+    ):
+        partly = dataclasses.replace(results, planned=planned, complete=complete, failed=failed)
+        document = compose(partly)
+        assert document.subtitle.endswith(f". {said}")
+        assert document.subtitle in to_markdown(document).replace("\\", "")
+
+
+def test_the_rule_is_said_once_and_not_after_each_effect(results):
+    """An effect whose interval decides nothing is undecided by the rule, which stands below the verdicts."""
+    found = [block.text for block in blocks(results, Paragraph)]
+    undecided = sum(text.count(": undecided.") for text in found)
+    assert undecided > 3
+    assert sum("reaches beyond" in text for text in found) == 1
+
+
 def test_nothing_ran_at_all(tmp_path):
     results = synthetic_results("figure_4_2", datasets=("fashion_mnist",), images=False)
     rows = [{**row, "status": "failed", "error": "loss is not finite"} for row in results.rows]
@@ -284,3 +313,26 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot be written") as error:
         write_report(synthetic_results("figure_4_2", datasets=("fashion_mnist",), images=False), blocked / "report")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 1440])
+def test_nothing_is_cut_off_on_a_phone_nor_beside_empty_margins(width, report, tmp_path):
+    """As Chromium lays the page out, with what a table of a run's default folder can hold at most."""
+    page = (report[1] / "report.html").read_text(encoding="utf-8")
+    page = page.replace("<td role=\"cell\">all</td>", f"<td role=\"cell\">npz:{30 * 'folder_'}.npz</td>")
+    (tmp_path / "page.html").write_text(page.replace("</body>", f"<script>{MEASURE}</script></body>"), encoding="utf-8")
+    (tmp_path / "frame.html").write_text(  # a window cannot be as narrow as a phone
+        f"<iframe src=page.html style='width:{width}px;height:9000px'></iframe>"
+        "<script>addEventListener('message', e => document.body.id = e.data)</script>"
+    )
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+               "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--virtual-time-budget=5000")
+    command = [CHROMIUM, *options, "--window-size=1600,2000", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    command.append((tmp_path / "frame.html").as_uri())
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    window, content, tables = (json.loads(part) for part in re.search(r'<body id="([^"]*)"', shown)[1].split(";"))
+    assert window == width
+    assert content <= width
+    assert len(tables) > 5
+    assert all(inside <= outside for outside, inside in tables), tables

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 
+from mtvae_jax import __version__
 from mtvae_jax.errors import UserError
 from mtvae_jax.stopping import Interrupted, StopRequest, interruptible
 
@@ -19,6 +20,9 @@ def main(argv):
             # Here and in `run`, because imports take a second in which a process may be asked to stop
             from mtvae_jax import command_line
 
+            if "--version" in argv:
+                print(f"mtvae_jax {__version__}")
+                return 0
             if set(command_line.HELP) & set(argv):
                 print(command_line.help_for(argv), end="")
                 return 0

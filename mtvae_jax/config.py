@@ -169,12 +169,31 @@ def field_names(config):
 
 def unknown_field(name, config):
     """The error for a field that does not exist, with the nearest one that does."""
+    near, section = nearest_field(name, config), name.rpartition(".")[0]
     names = field_names(config)
-    in_another_section = [n for n in names if n.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
-    in_another_section.sort(key=lambda n: not n.startswith("train."))  # what both stages have is the model's first
-    near = in_another_section or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean config.{near[0]}?" if near else f"the fields are {', '.join(names)}"
-    return UserError(f"config.{name}: there is no such field; {hint}")
+    inside = [field for field in names if section and field.startswith(f"{section}.")]
+    those = f"those of config.{section} are {', '.join(inside)}" if inside else f"the fields are {', '.join(names)}"
+    return UserError(f"config.{name}: there is no such field; {f'did you mean config.{near}?' if near else those}")
+
+
+def nearest_field(name, config):
+    """The field of `config` that somebody means who writes `name`, with a section or without: one called so in another
+    section, or abbreviated so (train.lr), or spelt nearly so; None where there is none."""
+    section, _, wanted = name.rpartition(".")
+    fields = {field: field.rpartition(".")[2] for field in field_names(config)}
+    # Of fields that both stages have the model's first
+    order = sorted(fields, key=lambda field: (not field.startswith(f"{section}."), not field.startswith("train.")))
+    close = difflib.get_close_matches(wanted, fields.values(), n=1, cutoff=0.7)
+    for meant in (
+        lambda last: last == wanted,
+        lambda last: "_" in last and "".join(word[0] for word in last.split("_")) == wanted,
+        lambda last: last in wanted.split(".") or f"_{last}" in wanted,
+        lambda last: last in close,
+    ):
+        for field in order:
+            if meant(fields[field]):
+                return field
+    return None
 
 
 _TYPES = {int: "an integer", float: "a number", str: "text", bool: "True or False", ConfigDict: "set field by field"}

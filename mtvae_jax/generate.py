@@ -4,7 +4,6 @@ import copy
 import numbers
 import os
 import warnings
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
 from mtvae_jax.optimizer import make_optimizer
 from mtvae_jax.step import init_state
-from mtvae_jax.workdir import read_run
+from mtvae_jax.workdir import read_run, user_path
 
 _BATCH = 256
 _MOST_DRAWS = 2**24
@@ -238,7 +237,7 @@ def load(workdir, which="best", *, prior=True):
         raise UserError(f"prior = {prior!r}: must be True or False")
     if not isinstance(workdir, (str, os.PathLike)) or "\0" in str(workdir):
         raise UserError(f"workdir = {workdir!r}: must be the path of a run's work directory")
-    workdir = Path(workdir)
+    workdir = user_path(workdir)
     run = read_run(workdir)
     config = from_dict(run["config"])
     image_shape = run["data"].get("image_shape")

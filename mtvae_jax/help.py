@@ -25,6 +25,7 @@ usage: python launch.py --config=FILE[:DATASET] [--config.SECTION.FIELD=VALUE â€
                         the same run
   --dry_run             say what the command would do: settings, data,
                         parameters, memory and time; train and write nothing
+  --version             the version of the project
   --help                this text; with a --config the settings of that one
 
 A --workdir without a --config goes on with the run in it, as it was configured:

@@ -1,6 +1,5 @@
 """How good a run's generated images are: against test images as a whole, and pixel by pixel given a few of them."""
 
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,7 +20,7 @@ from mtvae_jax.image_features import inception_feature_extractor, train_feature_
 from mtvae_jax.learned_prior import prior_directory
 from mtvae_jax.objective import draw_masks
 from mtvae_jax.pixel_noise import PixelNoise
-from mtvae_jax.workdir import read_json, write_json
+from mtvae_jax.workdir import read_json, user_path, write_json
 
 _KEY = 20240503  # every model is judged with the same masks and noise
 _LEVELS = (50, 80, 95)
@@ -44,7 +43,7 @@ def judge(config, dataset, workdir, *, stream=None):
     progress goes, standard output if None.
     **Returns:** what generation.json holds; None where `generation.num_samples` is 0.
     """
-    settings, path = config.generation, Path(workdir) / "generation.json"
+    settings, path = config.generation, user_path(workdir) / "generation.json"
     if settings.num_samples == 0:
         return None
     model = load(workdir)

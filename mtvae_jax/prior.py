@@ -1,7 +1,6 @@
 """The second stage of a run: a prior over the latent of the frozen, best model, in a folder of the same directory."""
 
 import os
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,7 +21,7 @@ from mtvae_jax.models import count_parameters
 from mtvae_jax.prior_figures import PriorFigures
 from mtvae_jax.replication import replicate
 from mtvae_jax.wording import number_of
-from mtvae_jax.workdir import open_workdir, read_summary, write_json
+from mtvae_jax.workdir import open_workdir, read_summary, user_path, write_json
 
 _MOST_CLASSES = 65536
 
@@ -42,7 +41,7 @@ def train_prior(config, dataset, workdir, *, stop_requested=lambda: False, strea
     **Returns:** the summary, as in the folder's summary.json.
     **Raises:** `UserError`; `fit.Stopped` after saving, where `stop_requested` said so.
     """
-    workdir = Path(workdir)
+    workdir = user_path(workdir)
     with open_workdir(workdir, config, dataset, environment.versions()):  # by whose settings `load` finds this prior
         return _train_prior(config, dataset, workdir, stop_requested, stream)
 

@@ -22,7 +22,7 @@ from mtvae_jax.replication import replicate
 from mtvae_jax.run_figures import RunFigures
 from mtvae_jax.trainee import Trainee
 from mtvae_jax.wording import number_of
-from mtvae_jax.workdir import describe, open_workdir, read_summary, write_json
+from mtvae_jax.workdir import describe, open_workdir, read_summary, user_path, write_json
 
 
 class Job(NamedTuple):
@@ -55,7 +55,7 @@ def train_side_by_side(jobs, dataset, *, stop_requested=lambda: False):
     **Returns:** of each its summary, or the `UserError` that says how it diverged.
     **Raises:** as `train`.
     """
-    jobs = [job._replace(workdir=Path(job.workdir)) for job in jobs]
+    jobs = [job._replace(workdir=user_path(job.workdir)) for job in jobs]
     with contextlib.ExitStack() as locks:
         for job in jobs:
             locks.enter_context(open_workdir(job.workdir, job.config, dataset, environment.versions()))

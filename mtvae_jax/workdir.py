@@ -15,12 +15,46 @@ from mtvae_jax.lock import hold
 # A run may be made longer as long as no step already taken would have been another.
 _MAY_GROW = "train.epochs"
 _MADE_AGAIN = "restore it from a copy, or delete it: the same command makes it again"
+# What orbax takes for a glob pattern when it gathers the parts of a checkpoint; a backslash is a slash to tensorstore,
+# and "gs:/" the start of an address.
+_MISREAD = ("*", "?", "[", "]", "\\", "gs:/")
 _ALSO_ELSEWHERE = "restore it from a copy; the same command in another --workdir writes the same"
 
 
 def default_workdir(config, dataset, runs="runs"):
-    """`runs`/NAME-HASH, the same for the same resolved config: no timestamp, so that the same command resumes."""
-    return Path(runs) / f"{run_name(config, dataset.name)}-{run_hash(config)}"
+    """`runs`/NAME-HASH, the same for the same resolved config: no timestamp, so that the same command resumes. Of a
+    data file's name the characters that no path of checkpoints may have become "_"."""
+    name = f"{run_name(config, dataset.name)}-{run_hash(config)}"
+    return Path(runs) / "".join("_" if _misread_parts(character) else character for character in name)
+
+
+def user_path(path):
+    """The path that a user wrote, with ~ for the home directory."""
+    return Path(os.path.expanduser(path))  # unlike Path.expanduser, never an error
+
+
+def require_storable(path, setting="--workdir"):
+    """Refuses a folder from whose path checkpoints could not be read back.
+
+    **Arguments:** `path`: need not exist; `setting`: by which another is given.
+    **Raises:** `UserError`.
+    """
+    absolute = Path(path).absolute().as_posix()
+    found = _misread_parts(absolute + "/")
+    if found:
+        raise UserError(
+            f"{path}: checkpoints could not be read back from there, for {absolute} has {' and '.join(found)} in it; "
+            f"rename that folder, or give another with {setting}"
+        )
+
+
+def _misread_parts(text):
+    found = [part for part in _MISREAD if part in text]
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        found.append("bytes that are not UTF-8")
+    return found
 
 
 @on_main
@@ -32,6 +66,7 @@ def open_workdir(workdir, config, dataset, versions):
     **Raises:** `UserError` where the directory holds another run, other data, or something else, or is in use.
     """
     workdir = Path(workdir)
+    require_storable(workdir)
     run = {"config": to_dict(config), "data": describe(dataset)}
     run |= {"sha256": _checksum(run), "versions": versions}
     try:
@@ -56,6 +91,7 @@ def examine_workdir(workdir, config, dataset):
     **Raises:** `UserError` where `open_workdir` would refuse it, for any reason but another process.
     """
     workdir = Path(workdir)
+    require_storable(workdir)
     try:
         if not workdir.exists():
             return False

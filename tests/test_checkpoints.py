@@ -1,7 +1,10 @@
 """Checkpoints: latest and best both stay, NaN never wins, types and damage are noticed."""
 
+import dataclasses
 import io
+import string
 import time
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +17,14 @@ from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
 from mtvae_jax.optimizer import make_optimizer
 from mtvae_jax.step import init_state
+from mtvae_jax.study.tasks import make_tasks
 from mtvae_jax.train import train
+from mtvae_jax.workdir import default_workdir, examine_workdir, require_storable
+
+
+class Tiny(NamedTuple):
+    step: np.ndarray
+    params: np.ndarray
 
 
 @pytest.fixture
@@ -93,3 +103,42 @@ def test_what_a_kill_leaves_half_written_is_cleared_away(make_run, dataset, tmp_
     while leftover.exists() and time.monotonic() < deadline:  # in the background
         time.sleep(0.01)
     assert not leftover.exists()
+
+
+# Of a path every character that a shell or a library may take for more than itself, and what etils and orbax look for
+PARTS = [*string.punctuation.replace("/", ""), " ", "\n", "é", "\udcff", "[1]", "**", "gs:", "~"]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=ascii)
+def test_what_is_written_below_a_path_that_is_not_refused_comes_back(part, tmp_path):
+    folder = tmp_path / (part if len(part) > 1 else f"a{part}b") / "run"
+    if part in (*"*?[]\\", "\udcff", "[1]", "**", "gs:"):
+        with pytest.raises(UserError, match="checkpoints could not be read back from there"):
+            require_storable(folder)
+        return
+    require_storable(folder)
+    state = Tiny(np.int32(3), np.arange(5, dtype=np.float32))
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(state, {}, metrics={"val/loss": 1.0})
+    checkpoints.close()
+    restored, _ = Checkpoints(folder, read_only=True).restore(state, 3)
+    np.testing.assert_array_equal(restored.params, state.params)
+
+
+@pytest.mark.parametrize("stem", ["faces[20x20]", "a*b", "\udcff", "a\\b"])
+def test_the_default_work_directory_is_one_that_can_be_read_back_whatever_the_data_is_called(stem, make_run, dataset):
+    workdir = default_workdir(make_run("plain"), dataclasses.replace(dataset, name=stem))
+    require_storable(workdir)
+    assert len(workdir.name) == len("gauss_plain--12345678") + len(stem)
+
+
+def test_a_folder_that_cannot_be_read_back_is_refused_before_anything_is_written(make_run, dataset, tmp_path):
+    config, folder = make_run("plain"), tmp_path / "x[1]"
+    for refuse in (
+        lambda: train(config, dataset, folder),
+        lambda: examine_workdir(folder, config, dataset),
+        lambda: make_tasks([], None, str(folder)),
+    ):
+        with pytest.raises(UserError, match=r"has \[ and \] in it; rename that folder, or give another with --"):
+            refuse()
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from small_runs import ROOT
 from launch import main
 from mtvae_jax.command_line import parse
 from mtvae_jax.config import check, model_name
+from mtvae_jax.errors import UserError
+from mtvae_jax.generate import load
+from mtvae_jax.runs.find import find
+from mtvae_jax.study.config import earlier_tables
 
 SMALL = ["--config.model.hidden_dims=8,16", "--config.model.latent_dim=4", "--config.train.batch_size=8"]
 
@@ -44,10 +49,10 @@ MISTAKES = [
     ([config(), "--config.loss.weights=1"], "config.loss.weights = (1,): multi_decoder has 2 decoders"),
     ([config(), "--config.data.substitute=maybe"], "config.data.substitute = maybe: must be True or False"),
     ([config(), "--confg=3"], "Unknown command line flag 'confg'"),
-    ([config(), "--workdir"], "--workdir: has no value; give it with = and without a space, as in --workdir=DIR"),
+    ([config(), "--workdir"], "--workdir: has no value; give it one, as in --workdir=DIR"),
     (["--workdir", config(), "--config.seed=1"], "--workdir: has no value"),
     ([config(), "--workdir="], "--workdir=: has no value"),
-    ([config(), "--config.data.dir", "--config.seed=1"], "--config.data.dir: has no value; give it with = and"),
+    ([config(), "--config.data.dir", "--config.seed=1"], "--config.data.dir: has no value; give it one"),
     ([config(), config("gauss_plain")], "already; give one of them"),
     ([config(), "train"], "train: is not an option"),
     ([config(dataset="cifar11")], "did you mean cifar10?"),
@@ -55,6 +60,16 @@ MISTAKES = [
     ([config(dataset="npz:two\nlines")], r"npz:two\nlines: no such file"),
     ([f"--config={'x' * 300}"], "does not exist; the project's own are in configs/"),
     ([config(), "--flagfile=nowhere"], "Unable to open flagfile"),
+    ([config(), "--config"], "--config: has no value; give it one, as in --config=configs/gauss_multi.py"),
+    ([config(), "--config.seed="], "--config.seed=: has no value"),
+    ([config(), "--config.train.epochs=None"], "config.train.epochs = None: must be an integer of at least 1"),
+    ([config(), "--config.model.output=None"], "config.model.output = None: must be 'sigmoid' or 'linear'"),
+    ([config(), "--config.train.lr=3"], "config.train.lr: there is no such field; did you mean config.train.learning_"),
+    ([config(), "--config.prior.bs=3"], "did you mean config.prior.batch_size?"),
+    ([config(), "--config.train.num_epochs=3"], "did you mean config.train.epochs?"),
+    ([config(), "--config.train.optimizer=sgd"], "no such field; those of config.train are train.batch_size, "),
+    ([config(), "--seed=3"], "--seed: is not an option; did you mean --config.seed=VALUE?"),
+    ([config(), "--epochs", "3"], "--epochs: is not an option; did you mean --config.train.epochs=VALUE?"),
     ([config("gauss_single"), "--config.conditioning.sampling=exact"], "must be 'uniform' or 'gaussian'"),
 ]
 
@@ -71,21 +86,31 @@ def test_a_mistake_is_answered_in_one_line_with_status_2(arguments, message, tmp
     assert list(tmp_path.iterdir()) == []  # refused before anything started
 
 
+TYPE = (
+    "from mtvae_jax.config import thesis_config\n"
+    "def get_config():\n"
+    "    config = thesis_config(latent='vq', method='plain')\n"
+    "    config"
+)
 CONFIG_FILES = [
     ("import nothing_of_that_name\n", "line 1: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
     ("def get_config(:\n", "line 1: SyntaxError: invalid syntax"),
     ("def get_config():\n    raise SystemExit(0)\n", "line 2: SystemExit: 0"),
     ("def get_config():\n    raise ValueError('two\\nlines')\n", "own.py: line 2: ValueError: two lines"),
+    (f"{TYPE}.train.epochs = 'many'\n", "line 4: TypeError: Could not override field 'epochs'. many is of original"),
+    (f"{TYPE}.model.hidden_dims = 8\n", "line 4: TypeError: Could not override field 'hidden_dims'. 8 is of original"),
     ("def get_config():\n    open('missing')\n", "own.py: OSError: "),
     ("def get_config():\n    return 1 / 0\n", "line 2: ZeroDivisionError: division by zero"),
     ("from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict()\n", "is missing"),
 ]
 
 
+@pytest.mark.parametrize("folder", ["", "."], ids=["absolute", "relative"])
 @pytest.mark.parametrize(("content", "message"), CONFIG_FILES, ids=[message[:30] for _, message in CONFIG_FILES])
-def test_a_config_file_that_fails_is_answered_in_one_line(content, message, tmp_path, capsys):
+def test_a_config_file_that_fails_is_answered_in_one_line(content, message, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(content)
-    assert main(["launch.py", f"--config={tmp_path / 'own.py'}"]) == 2
+    assert main(["launch.py", f"--config={os.path.join(folder or tmp_path, 'own.py')}"]) == 2
     out, err = capsys.readouterr()
     assert message in err
     assert err.count("\n") == 1
@@ -178,6 +203,50 @@ def test_a_work_directory_alone_goes_on_with_its_run(digits_npz, tmp_path):
 def test_a_work_directory_without_a_run_is_refused(tmp_path, capsys):
     assert main(["launch.py", f"--workdir={tmp_path}"]) == 2
     assert "holds no run to go on with; give a --config too" in capsys.readouterr().err
+
+
+def test_a_value_may_stand_after_a_space():
+    arguments = parse(
+        ["launch.py", "--config", str(ROOT / "configs" / "gauss_plain.py"), "--config.seed", "3", "--config.loss.beta",
+         "-1", "--config.data.substitute", "--workdir", "here"]
+    )
+    assert (arguments.config.seed, arguments.config.loss.beta, arguments.workdir) == (3, -1.0, Path("here"))
+
+
+def test_none_is_a_value_and_of_two_the_last_one_counts(tmp_path):
+    none = [f"--config.{name}=None" for name in ("prior.epochs", "data.dir", "loss.beta", "model.merge")]
+    filled = parse(["launch.py", config(), "--config.prior.epochs=3", "--config.loss.beta=0.5", *none]).config
+    assert [filled.prior.epochs, filled.data.dir, filled.loss.beta, filled.model.merge] == [None] * 4
+    assert parse(["launch.py", config(), *none, "--config.prior.epochs=3"]).config.prior.epochs == 3
+    study = parse(["launch.py", config("thesis", "all"), "--config.seeds=None", "--config.slurm.partition=None"]).config
+    assert [study.seeds, study.slurm.partition] == [None] * 2
+    check(parse(["launch.py", config(), *none[:3]]).config)
+
+
+def test_a_tilde_is_the_home_directory_wherever_a_path_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.py").write_text((ROOT / "configs" / "gauss_plain.py").read_text())
+    arguments = parse(["launch.py", "--config=~/own.py:cifar10", "--workdir=~/x"])
+    assert (arguments.workdir, arguments.config.data.name) == (tmp_path / "x", "cifar10")
+    with pytest.raises(UserError, match=rf"^{tmp_path}/x/config.json: does not exist"):
+        load("~/x")
+    with pytest.raises(UserError, match=rf"^{tmp_path}/x: does not exist"):
+        find(["~/x"])
+    study = parse(["launch.py", config("thesis", "all"), "--config.earlier=a, ~/b"]).config
+    assert earlier_tables(study) == ["a", f"{tmp_path}/b"]
+
+
+def test_a_config_imports_its_neighbour(tmp_path):
+    (tmp_path / "own.py").write_text("from beside_own import get_config\n")
+    (tmp_path / "beside_own.py").write_text((ROOT / "configs" / "gauss_plain.py").read_text())
+    before = list(sys.path)
+    assert parse(["launch.py", f"--config={tmp_path / 'own.py'}:cifar10"]).config.data.name == "cifar10"
+    assert sys.path == before
+
+
+def test_the_version_is_said(capsys):
+    assert main(["launch.py", "--version"]) == 0
+    assert capsys.readouterr().out == f"mtvae_jax {metadata.version('mtvae-jax')}\n"
 
 
 def test_overrides_may_come_before_the_config():

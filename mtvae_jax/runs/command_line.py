@@ -152,7 +152,7 @@ def _compare(arguments):
     parser = _parser(folders=False)
     _formats(parser, "json", "csv", "markdown")
     options = parser.parse_args(arguments)
-    paths = list(dict.fromkeys(Path(path) for path in options.paths))
+    paths = list(dict.fromkeys(Path(os.path.expanduser(path)) for path in options.paths))
     for path in paths:
         if not looks_like_run(path):
             what = "holds no run" if os.path.isdir(path) else "is a file" if os.path.exists(path) else "does not exist"

@@ -29,7 +29,7 @@ def find(folders):
     **Raises:** `UserError` where one is no folder.
     """
     runs, empty, seen = {}, {}, set()
-    for top in map(Path, folders):
+    for top in (Path(os.path.expanduser(folder)) for folder in folders):
         if not os.path.isdir(top):  # unlike Path.is_dir, never an error
             what = "is a file" if os.path.exists(top) else "does not exist"
             raise UserError(f"{top}: {what}; give the folder that your runs are in, or the work directory of one")

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import os
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -97,7 +98,7 @@ def protocol_of(config):
 
 def earlier_tables(config):
     """The paths of `config.earlier`, a list."""
-    return [] if config.earlier is None else [path.strip() for path in config.earlier.split(",")]
+    return [] if config.earlier is None else [os.path.expanduser(path.strip()) for path in config.earlier.split(",")]
 
 
 def study_hash(config):

@@ -1,6 +1,5 @@
 """A study from its first run to its report; stopped anywhere, the same call goes on."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mtvae_jax.study.side_by_side import side_by_side
 from mtvae_jax.study.slurm import on_slurm
 from mtvae_jax.study.tasks import make_tasks
 from mtvae_jax.wording import number_of
+from mtvae_jax.workdir import user_path
 
 
 def run_study(config, folder=None, *, stop_requested=lambda: False, stream=None):
@@ -30,10 +30,9 @@ def run_study(config, folder=None, *, stop_requested=lambda: False, stream=None)
     if jax.distributed.is_initialized():  # jax.process_count() would take the memory of the GPU that the runs need
         raise UserError("a study starts processes of its own: start it once, not in several processes")
     protocol = protocol_of(config)
-    _check_runs(config.runs)
     earlier = read_earlier(earlier_tables(config))
     tasks = make_tasks(plan(config.study, protocol), protocol, config.runs)
-    folder = Path(folder or Path("studies") / f"{config.study}-{config.protocol}-{study_hash(config)}")
+    folder = user_path(folder or Path("studies") / f"{config.study}-{config.protocol}-{study_hash(config)}")
     _make(folder)
 
     runs = {task.workdir: task for task in tasks.values()}
@@ -64,16 +63,6 @@ def _outcomes(config, waiting, folder, stop_requested):
     if config.where == "slurm":
         return on_slurm(waiting, logs, settings=config.slurm, jobs=config.jobs, stop_requested=stop_requested)
     return side_by_side(waiting, logs, replicates=config.replicates, stop_requested=stop_requested)
-
-
-def _check_runs(folder):
-    try:
-        os.stat(folder)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:  # the latter for characters that no path can have
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"config.runs = {folder!r}: {reason}; must be a folder") from error
 
 
 def _make(folder):

@@ -2,14 +2,16 @@
 
 import dataclasses
 import functools
+import os
 from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
 from mtvae_jax.config import resolve
 from mtvae_jax.data import load_dataset
+from mtvae_jax.errors import UserError
 from mtvae_jax.study.factors import config_of
-from mtvae_jax.workdir import default_workdir, read_summary
+from mtvae_jax.workdir import default_workdir, read_summary, require_storable, user_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +36,11 @@ def make_tasks(plan, protocol, runs):
 
     **Arguments:** `plan`: a list of `Factors`; `protocol`: `Protocol`; `runs`: the folder of all runs.
     **Returns:** {`Factors`: `Task`}, in the order of the plan.
-    **Raises:** `UserError` where a dataset cannot be had or a setting does not fit its images.
+    **Raises:** `UserError` where there can be no runs in the folder, a dataset cannot be had, or a setting does not fit
+    its images.
     """
+    runs = user_path(runs)
+    _check_runs(runs)
     tasks = {}
     for factors in plan:
         config = config_of(factors, protocol)
@@ -44,6 +49,17 @@ def make_tasks(plan, protocol, runs):
         config = resolve(config, dataset.image_shape)
         tasks[factors] = Task(str(factors), config, default_workdir(config, dataset, runs))
     return tasks
+
+
+def _check_runs(folder):
+    require_storable(folder, "--config.runs")
+    try:
+        os.stat(folder)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # the latter for characters that no path can have
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"config.runs = {str(folder)!r}: {reason}; must be a folder") from error
 
 
 def dataset_of(config, *, folds=True):

@@ -157,7 +157,7 @@ def _sortable(values):
     return jnp.where(bits < sign, bits | sign, ~bits)
 
 
-def _log_pixel_weights(size, std):
+def log_pixel_weights(size, std):
     """Log-probability of each pixel of a side in `gaussian_mask`, but for a constant: float64 [size].
 
     By the distance from the middle, so that it is the same on both sides, and from the normal's lower tail, which
@@ -175,7 +175,7 @@ def _ordered_log_weights(height, width, std):
     Those of small spreads span more than float32 can hold beside the noise that is added to them. Where one value is
     above the next by more than noise ever bridges, how much more is no matter and left out.
     """
-    weights = _log_pixel_weights(height, std)[:, None] + _log_pixel_weights(width, std)
+    weights = log_pixel_weights(height, std)[:, None] + log_pixel_weights(width, std)
     values, place = np.unique(weights, return_inverse=True)
     steps = np.minimum(np.diff(values), _MOST_NOISE)
     below_largest = np.append(np.cumsum(steps[::-1])[::-1], 0.0)

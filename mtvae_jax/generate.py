@@ -19,6 +19,7 @@ from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
 from mtvae_jax.optimizer import make_optimizer
 from mtvae_jax.step import init_state
+from mtvae_jax.trained_masks import unlike_training
 from mtvae_jax.workdir import read_run, user_path
 
 _BATCH = 256
@@ -31,7 +32,8 @@ class Model:
     **Arguments:** `config`: resolved; `image_shape`: (H, W, C); `variables`: {"params": …, "batch_stats": …};
     `prior`: a `LearnedPrior` or None; `step`: of training, for reports.
 
-    Methods take images as float [N, H, W, C] in [0, 1] or uint8, masks as bool [N, H, W, 1] or [H, W, 1], and return
+    Methods take images as float [N, H, W, C] in [0, 1] or uint8, masks as bool [N, H, W, 1] or [H, W, 1], of which the
+    first that is unlike those of training is warned of, and return
     numpy arrays; any N works, in batches.
     """
 
@@ -42,6 +44,7 @@ class Model:
         self.image_shape = tuple(image_shape)
         self.variables = variables
         self.method = METHODS[config.model.method]
+        self._warned = []  # of masks unlike training's, once; the list is shared by copies of the model
         objective = Objective(build_model(config, image_shape, axis_name=None), config, self.image_shape)
         apply = objective.model.apply
         # With the variables as an argument, so that `with_variables` compiles nothing.
@@ -198,6 +201,11 @@ class Model:
             raise UserError(f"mask: has shape {mask.shape}, must be {allowed[0]} or {allowed[1]}")
         if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
             raise UserError("mask: must be True or 1 where a pixel is revealed and False or 0 elsewhere")
+        if not self._warned:
+            unlike = unlike_training(self.config, mask.reshape(-1, height, width).astype(bool))
+            if unlike is not None:
+                self._warned.append(unlike)
+                warnings.warn(unlike, stacklevel=3)
         return np.asarray(condition(jnp.asarray(images), jnp.asarray(mask)))
 
     def _images(self, images):

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from mtvae_jax.conditioning import (
-    _log_pixel_weights,
     _smallest,
     condition,
     exact_grid_mask,
     gaussian_mask,
     image_keys,
+    log_pixel_weights,
     power_law_counts,
     uniform_mask,
 )
@@ -159,7 +159,7 @@ def test_log_weights_of_pixels_are_integrals_of_the_normal_and_symmetric(size, s
         inside, _ = integrate.quad(lambda t: np.exp(-(t**2 - low**2) / 2), low, high, epsabs=0.0)
         return np.log(inside) - low**2 / 2
 
-    weights = _log_pixel_weights(size, std)
+    weights = log_pixel_weights(size, std)
     expected = np.array([log_mass(pixel) for pixel in range(size)])
     np.testing.assert_allclose(weights - weights.max(), expected - expected.max(), rtol=1e-7, atol=1e-9)
     np.testing.assert_array_equal(weights, weights[::-1])

@@ -121,9 +121,14 @@ def test_the_product_over_the_grid_alone_is_the_one_over_all_pixels(shape, strid
     z = jax.random.normal(jax.random.key(1), (4, 5))
     every, on_grid = DenseMerge((2, 2, 6)), DenseMerge((2, 2, 6), grid_stride=stride)
     variables = every.init(jax.random.key(2), z, m)
-    assert jax.tree.map(jnp.shape, on_grid.init(jax.random.key(2), z, m, train=True)) == jax.tree.map(
-        jnp.shape, variables
-    )
+    for train in (False, True):
+        # The same random start, but for weights that nothing will train: those are zero.
+        started = on_grid.init(jax.random.key(2), z, m, train=train)["params"]
+        np.testing.assert_array_equal(started["z"]["kernel"], variables["params"]["z"]["kernel"])
+        grid = np.asarray(exact_grid_mask(*shape[:2], stride))[..., None]
+        every_pixel = np.asarray(variables["params"]["m"]["kernel"]).reshape(*m.shape[1:], -1)
+        expected = np.where(grid, every_pixel, 0).reshape(started["m"]["kernel"].shape)
+        np.testing.assert_array_equal(started["m"]["kernel"], expected)
 
     def loss(variables, merge):
         x = merge.apply(variables, z, m, train=True)

@@ -19,6 +19,7 @@ from mtvae_jax.objective import Objective, draw_masks, intensities
 from mtvae_jax.prior import has_second_stage
 from mtvae_jax.prior_objective import PriorObjective
 from mtvae_jax.train import headline
+from mtvae_jax.trained_masks import unlike_training
 
 KEYS = image_keys(jax.random.key(0), 16), image_keys(jax.random.key(1), 16)
 
@@ -209,6 +210,8 @@ def test_a_sampling_or_latent_that_nobody_thought_of_is_met_by_an_error(make_run
         config.conditioning.sampling = "blue_noise"
     with pytest.raises(ValueError, match="'blue_noise'"):
         draw_masks(config, KEYS[1], 28, 28)
+    with pytest.raises(ValueError, match="'blue_noise'"):
+        unlike_training(config, np.ones((1, 28, 28), bool))
     with config.unlocked():
         config.model.latent = "hyperbolic"
     for dispatch in (

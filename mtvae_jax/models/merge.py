@@ -16,6 +16,9 @@ class DenseMerge(nn.Module):
 
     Also the way from a flat z alone to a feature map, without m.
 
+    Weights of pixels that training never reveals would keep their random start, and be noise wherever such a pixel is
+    revealed to the trained model. They start at zero instead, and stay there.
+
     **Arguments:** `shape`: (h, w, F) of the feature map; `grid_stride`: of the fixed grid of pixels that training
     reveals, None where it reveals others.
     """
@@ -38,8 +41,7 @@ class DenseMerge(nn.Module):
         # computed, as it would be within a product for both.
         x = nn.Dense(features, dtype=self.dtype, kernel_init=init(z.shape[1]), name="z")(z)
         if m is not None:
-            grid_stride = self.grid_stride if train else None  # any pixels may be revealed to a trained model
-            x = x + _PixelDense(features, init(inputs_m), self.dtype, name="m")(m, grid_stride)
+            x = x + _PixelDense(features, init(inputs_m), self.dtype, self.grid_stride, name="m")(m, train)
         return x.reshape(-1, *self.shape)
 
 
@@ -49,13 +51,22 @@ class _PixelDense(nn.Module):
     features: int
     kernel_init: Callable
     dtype: jnp.dtype
+    grid_stride: int | None
 
     @nn.compact
-    def __call__(self, m, grid_stride):
-        kernel = self.param("kernel", self.kernel_init, (math.prod(m.shape[1:]), self.features))
-        if grid_stride is not None:
+    def __call__(self, m, train):
+        on_grid = [slice(None)] * 2
+        if self.grid_stride is not None:
+            on_grid = [slice(grid_offset(size, self.grid_stride), None, self.grid_stride) for size in m.shape[1:3]]
+
+        def init(key, shape):
+            # Drawn for all pixels: what is drawn for those on the grid does not depend on where the grid lies.
+            kernel = self.kernel_init(key, shape).reshape(*m.shape[1:], self.features)
+            return jnp.zeros_like(kernel).at[*on_grid].set(kernel[*on_grid]).reshape(shape)
+
+        kernel = self.param("kernel", init, (math.prod(m.shape[1:]), self.features))
+        if train and self.grid_stride is not None:
             # Off the grid m is zero: its products, and the gradients of their weights, need not be computed.
-            on_grid = [slice(grid_offset(size, grid_stride), None, grid_stride) for size in m.shape[1:3]]
             kernel = kernel.reshape(*m.shape[1:], self.features)[*on_grid]
             m = m[:, *on_grid]
         m, kernel = m.reshape(m.shape[0], -1), kernel.reshape(-1, self.features)

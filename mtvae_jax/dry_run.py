@@ -22,7 +22,7 @@ from mtvae_jax.lock import holder
 from mtvae_jax.models import build_model, count_parameters
 from mtvae_jax.objective import Objective
 from mtvae_jax.optimizer import make_optimizer
-from mtvae_jax.prior import count_classes, has_second_stage
+from mtvae_jax.prior import count_labels, has_second_stage
 from mtvae_jax.progress import duration
 from mtvae_jax.step import init_state
 from mtvae_jax.train import headline
@@ -107,7 +107,8 @@ def _text(value):
 
 
 def _second_stage(config, dataset, variables):
-    prior = LearnedPrior(config, dataset.image_shape, count_classes(config, dataset))
+    counts = count_labels(config, dataset)
+    prior = LearnedPrior(config, dataset.image_shape, len(counts), label_counts=counts)
     number = min(len(dataset.train), max(_ENCODED, config.prior.batch_size))
     posterior = Model(config, dataset.image_shape, variables).posterior(dataset.train[:number])
     labels = None if dataset.train_labels is None else dataset.train_labels[:number]

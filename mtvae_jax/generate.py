@@ -1,6 +1,7 @@
 """What a trained model is for: encoding, reconstructing and sampling images."""
 
 import copy
+import functools
 import numbers
 import os
 import warnings
@@ -10,20 +11,46 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtvae_jax.checkpoints import Checkpoints
-from mtvae_jax.conditioning import condition, image_keys
+from mtvae_jax.conditioning import condition
 from mtvae_jax.config import from_dict, is_quantised
 from mtvae_jax.errors import UserError
 from mtvae_jax.learned_prior import load_prior
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model
-from mtvae_jax.objective import Objective
+from mtvae_jax.objective import Objective, reconstruct_unconditioned
 from mtvae_jax.optimizer import make_optimizer
 from mtvae_jax.step import init_state
 from mtvae_jax.trained_masks import unlike_training
 from mtvae_jax.workdir import read_run, user_path
 
-_BATCH = 256
+_BATCH_SIZES = (1, 4, 16, 64, 256)  # a program each
 _MOST_DRAWS = 2**24
+
+
+# The network is an argument, and equal ones share a program: all models of one description, at all points of training.
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(network, variables, images, keys):
+    return network.apply(variables, images, keys, method="encode")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _embed(network, variables, codes):
+    return network.apply(variables, codes, method="embed")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode(network, variables, z, m):
+    return network.apply(variables, z, m, method="decode")[1]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _prior_sample(network, variables, key, num):
+    return network.apply(variables, key, num, method="prior_sample")
+
+
+_decode_alone = jax.jit(reconstruct_unconditioned, static_argnums=(0, 1, 2))
+_condition = jax.jit(condition)
+_keys = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))  # those of `image_keys`, by the images' positions
 
 
 class Model:
@@ -33,8 +60,8 @@ class Model:
     `prior`: a `LearnedPrior` or None; `step`: of training, for reports.
 
     Methods take images as float [N, H, W, C] in [0, 1] or uint8, masks as bool [N, H, W, 1] or [H, W, 1], of which the
-    first that is unlike those of training is warned of, and return
-    numpy arrays; any N works, in batches.
+    first that is unlike those of training is warned of, and return numpy arrays; any N works, in batches of a few
+    sizes, so that another N seldom compiles anything. A model can be pickled.
     """
 
     def __init__(self, config, image_shape, variables, *, prior=None, step=None):
@@ -45,16 +72,7 @@ class Model:
         self.variables = variables
         self.method = METHODS[config.model.method]
         self._warned = []  # of masks unlike training's, once; the list is shared by copies of the model
-        objective = Objective(build_model(config, image_shape, axis_name=None), config, self.image_shape)
-        apply = objective.model.apply
-        # With the variables as an argument, so that `with_variables` compiles nothing.
-        self._encode = jax.jit(lambda variables, images, keys: apply(variables, images, keys, method="encode"))
-        self._embed = jax.jit(lambda variables, codes: apply(variables, codes, method="embed"))
-        self._decode_z = jax.jit(objective.reconstruct_unconditioned)
-        self._decode_z_m = jax.jit(lambda variables, z, m: apply(variables, z, m, method="decode")[1])
-        self._prior_z = jax.jit(
-            lambda variables, key, num: apply(variables, key, num, method="prior_sample"), static_argnums=2
-        )
+        self._network = build_model(config, image_shape, axis_name=None)
 
     def with_variables(self, variables):
         """The same model at another point of its training."""
@@ -81,22 +99,32 @@ class Model:
     def _encoded(self, part, images, key):
         _check_key(key)
         images = self._images(images)
-        keys = self._keys(key, len(images))
-        return self._batched(lambda *given: getattr(self._encode(*given), part), images, keys)
+
+        def encode(images, position):
+            keys = None if key is None else _keys(key, position)
+            return getattr(_encode(self._network, self.variables, images, keys), part)
+
+        return _batched(encode, images, np.arange(len(images)))
 
     def reconstruct(self, images, mask=None, num_samples=1, key=None):
         """x̂ of each image: from z alone, or with `mask` from z and the revealed pixels (thesis 3.2, 3.3).
 
-        **Arguments:** `mask`: which pixels the decoder sees; `num_samples`: draws of z an image; `key`: for the draws;
-        None takes z at the posterior's mean.
+        **Arguments:** `mask`: which pixels the decoder sees; `num_samples`: draws of z an image, of which codes have
+        but one; `key`: for the draws; None takes z at the posterior's mean.
         **Returns:** float32 [N, H, W, C], or [num_samples, N, H, W, C] for more than one.
-        **Raises:** `UserError` for a mask that the model cannot use, or cannot do without.
+        **Raises:** `UserError` for a mask that the model cannot use, or cannot do without, and for several draws of
+        codes.
         """
         images = self._images(images)
         _check_count("num_samples", num_samples)
         _check_key(key)
         if num_samples > 1 and key is None:
             raise UserError(f"num_samples = {num_samples}: several draws need a key, such as jax.random.key(0)")
+        if num_samples > 1 and is_quantised(self.config.model.latent):
+            raise UserError(
+                f"num_samples = {num_samples}: an image has one reconstruction from its codes, which are not drawn; "
+                "must be 1, or use sample, which draws codes from the prior"
+            )
         m = self._revealed(images, mask)
         draws = []
         for sample in range(num_samples):
@@ -112,9 +140,13 @@ class Model:
         m, or through the one that does not. Draws of one image given pixels are draws of what its hidden pixels may
         be: their mean and standard deviation are over the first axis.
 
+        Each draw depends on `key` and its place alone: `sample(5, key)` is the first five of `sample(10, key)`, and an
+        image's draws are the same whatever images stand behind it.
+
         **Arguments:** `n`: number of draws; `key`: one typed key; `images`, `mask`: both or neither; `labels`: int [n],
-        or [N] with `images`, for a prior that was trained with classes; `prior`: None, "conditional" for p(z|m),
-        "unconditional" for p(z), or "untrained" for the latent's own: N(0, I), or codes that are all equally likely.
+        or [N] with `images`, for a prior that was trained with classes; None draws them too, from p(y|m), or from
+        their frequencies in training for p(z); `prior`: None, "conditional" for p(z|m), "unconditional" for p(z), or
+        "untrained" for the latent's own: N(0, I), or codes that are all equally likely.
         **Returns:** float32 [n, H, W, C], or with `images` [n, N, H, W, C].
         **Raises:** `UserError` for a model that cannot do without revealed pixels, or a prior that it has not; and as
         `reconstruct`.
@@ -156,34 +188,48 @@ class Model:
 
     def _draw(self, prior, key, num, m, labels):
         """`num` draws of z."""
-        labels = self._labels(key, num, labels, prior)
-        if prior == "untrained" or (prior == "unconditional" and not is_quantised(self.config.model.latent)):
-            return np.asarray(self._prior_z(self.variables, key, num))
-        m = m if prior == "conditional" else None
-        z = self._batched(lambda _, *given: self.prior.sample(*given), self._keys(key, num), m, labels)
-        return self._batched(self._embed, z) if is_quantised(self.config.model.latent) else z
+        labels = self._labels(num, labels, prior)
+        quantised = is_quantised(self.config.model.latent)
+        if prior == "untrained" or (prior == "unconditional" and not quantised):
+            more = 1 << (num - 1).bit_length()  # a program for each power of 2; the first are the same
+            return np.asarray(_prior_sample(self._network, self.variables, key, more))[:num]
 
-    def _labels(self, key, num, labels, prior):
-        """int32 [num] for a prior with classes, drawn at random where none are given; else None."""
+        def draw(position, m, labels):
+            z = self.prior.sample(_keys(key, position), m, labels)
+            return _embed(self._network, self.variables, z) if quantised else z
+
+        return _batched(draw, np.arange(num), m if prior == "conditional" else None, labels)
+
+    def _labels(self, num, labels, prior):
+        """The labels that were given, int32 [num], or None."""
         classes = 0 if self.prior is None or prior == "untrained" else self.prior.num_classes
         if not classes:
             if labels is not None:
                 raise UserError("labels: the prior was trained without; train one with config.prior.class_conditional")
             return None
+        counts = self.prior.label_counts
         if labels is None:
-            return np.asarray(jax.random.randint(jax.random.fold_in(key, num), (num,), 0, classes), np.int32)
+            if counts is None:
+                warnings.warn(
+                    "labels: all classes are drawn alike, because the prior was trained by an earlier version, which "
+                    "did not learn how likely each is; give labels, or delete the folder prior-… of the run and run "
+                    "its command again",
+                    stacklevel=4,
+                )
+            return None
         labels = _array("labels", labels)
         if labels.shape != (num,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
             raise UserError(f"labels: must be {num} integers in 0 … {classes - 1}")
+        unseen = [] if counts is None else labels[np.asarray(counts)[labels] == 0]
+        if len(unseen):
+            raise UserError(f"labels: {unseen[0]} is the label of no image that the prior was trained on")
         return labels.astype(np.int32)
 
     def _decode(self, z, m):
+        network, variables = self._network, self.variables
         if m is None:
-            return self._batched(self._decode_z, z)
-        return self._batched(self._decode_z_m, z, m)
-
-    def _keys(self, key, num):
-        return None if key is None else image_keys(key, num)
+            return _batched(lambda z: _decode_alone(network, self.method, self.image_shape, variables, z), z)
+        return _batched(lambda z, m: _decode(network, variables, z, m), z, m)
 
     def _revealed(self, images, mask):
         """m of the images for the conditional decoder, None for reconstruction from z alone."""
@@ -206,7 +252,7 @@ class Model:
             if unlike is not None:
                 self._warned.append(unlike)
                 warnings.warn(unlike, stacklevel=3)
-        return np.asarray(condition(jnp.asarray(images), jnp.asarray(mask)))
+        return _batched(_condition, images, np.broadcast_to(mask, allowed[0]))
 
     def _images(self, images):
         images = _array("images", images)
@@ -220,15 +266,16 @@ class Model:
             raise UserError("images: must be uint8, or floats in [0, 1]")
         return _not_black(images.astype(np.float32))
 
-    def _batched(self, function, *arrays):
-        """Applies `function` to batches of one size, so that it is compiled once; the repeats are cut off."""
-        num = len(arrays[0])
-        results = []
-        for start in range(0, num, _BATCH):
-            rows = np.minimum(np.arange(start, start + min(_BATCH, num)), num - 1)  # the tail repeats the last one
-            batch = [None if array is None else array[rows] for array in arrays]
-            results.append(np.asarray(function(self.variables, *batch)))
-        return np.concatenate(results)[:num]
+
+def _batched(function, *arrays):
+    """Applies `function` to arrays [N, …], or None, in batches of few sizes; the rows that fill them up are cut off."""
+    num = len(arrays[0])
+    size = next((size for size in _BATCH_SIZES if size >= num), _BATCH_SIZES[-1])
+    results = []
+    for start in range(0, num, size):
+        rows = np.minimum(np.arange(start, start + size), num - 1)  # the tail repeats the last one
+        results.append(np.asarray(function(*[None if array is None else array[rows] for array in arrays])))
+    return np.concatenate(results)[:num]
 
 
 def load(workdir, which="best", *, prior=True):

@@ -1,6 +1,7 @@
 """A learned prior p(z), p(z|m) beside the model that it belongs to: its objective, its samples, its place on disk."""
 
 import copy
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -21,23 +22,27 @@ from mtvae_jax.step import init_state
 from mtvae_jax.workdir import read_json
 
 
+# The network is an argument, so that all priors of one description share their programs.
+@functools.partial(jax.jit, static_argnums=0)
+def _sample(network, variables, keys, m, labels):
+    return network.apply(variables, keys, m, labels, method="sample")
+
+
 class LearnedPrior:
     """**Arguments:** `config`: resolved; `image_shape`: (H, W, C); `num_classes`: 0 without labels; `variables`: of the
-    prior network, None before they are known.
+    prior network, None before they are known; `label_counts`: how many training images have each label, None for a
+    prior without classes, or one of an earlier version, which did not know.
     """
 
-    def __init__(self, config, image_shape, num_classes, variables=None):
+    def __init__(self, config, image_shape, num_classes, variables=None, label_counts=None):
         self.config = config
         self.image_shape = tuple(image_shape)
         self.num_classes = num_classes
+        self.label_counts = label_counts
         self.variables = variables
         self.sees_pixels = config.prior.unconditional < 1
         self.knows_nothing_revealed = config.prior.unconditional > 0
-        module = self._module(None)
-        # With the variables as an argument, so that `with_variables` compiles nothing.
-        self._sample = jax.jit(
-            lambda variables, keys, m, labels: module.apply(variables, keys, m, labels, method="sample")
-        )
+        self._network = self._module(None)
 
     def with_variables(self, variables):
         """The same prior at another point of its training."""
@@ -48,12 +53,13 @@ class LearnedPrior:
     def sample(self, keys, m=None, labels=None):
         """What the model decodes, codes int32 [B, h, w] or z [B, Z], image b from `keys[b]`.
 
-        **Arguments:** `m`: float [B, H, W, C+1], None for nothing revealed; `labels`: int [B], where there are classes.
+        **Arguments:** `m`: float [B, H, W, C+1], None for nothing revealed; `labels`: int [B], where there are classes,
+        None for labels from p(y|m).
         """
         if self.sees_pixels and m is None:
             height, width, channels = self.image_shape
             m = np.zeros((len(keys), height, width, channels + 1), np.float32)
-        return self._sample(self.variables, keys, m if self.sees_pixels else None, labels)
+        return _sample(self._network, self.variables, keys, m if self.sees_pixels else None, labels)
 
     def objective(self):
         """The `PriorObjective` to train it by."""
@@ -77,7 +83,9 @@ class LearnedPrior:
 
     def _module(self, axis_name):
         grid = grid_size(self.config, self.image_shape)
-        return build_prior(self.config, self.image_shape, grid, self.num_classes, axis_name=axis_name)
+        return build_prior(
+            self.config, self.image_shape, grid, self.num_classes, self.label_counts, axis_name=axis_name
+        )
 
 
 def prior_directory(workdir, config, model_step):
@@ -93,11 +101,11 @@ def load_prior(workdir, config, image_shape, model_step):
     description = read_json(directory / "config.json")
     if description is None or not (directory / "checkpoints").exists():
         return None
-    num_classes = description.get("num_classes")
-    if not isinstance(num_classes, int):
+    num_classes, label_counts = description.get("num_classes"), description.get("label_counts")
+    if not isinstance(num_classes, int) or not _is_counts(label_counts, num_classes):
         raise UserError(f"{directory / 'config.json'}: is not that of a second stage; the command that trained it "
                         "writes it again")
-    prior = LearnedPrior(config, image_shape, num_classes)
+    prior = LearnedPrior(config, image_shape, num_classes, label_counts=label_counts)
     objective = prior.objective()
     template = jax.eval_shape(lambda: init_state(objective, make_optimizer(config.prior, steps_per_epoch=1)))
     checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
@@ -109,3 +117,9 @@ def load_prior(workdir, config, image_shape, model_step):
     finally:
         checkpoints.close()
     return prior.with_variables(state.eval_variables)
+
+
+def _is_counts(values, num_classes):
+    if values is None:
+        return True
+    return isinstance(values, list) and len(values) == num_classes and all(isinstance(value, int) for value in values)

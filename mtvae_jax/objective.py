@@ -67,6 +67,16 @@ def intensities(images):
     return images.astype(jnp.float32) / 255.0
 
 
+def reconstruct_unconditioned(model, method, image_shape, variables, z):
+    """x̂ from z alone, float32 [B, H, W, C]; None for a model that always needs revealed pixels."""
+    if not method.unconditioned:
+        return None
+    height, width, channels = image_shape
+    nothing = jnp.zeros((z.shape[0], height, width, channels + 1))
+    unconditioned, conditioned = model.apply(variables, z, nothing, method="decode")
+    return conditioned if method.empty_mask else unconditioned
+
+
 class Objective:
     """The loss of a model and the terms it is made of: what `step`, `Evaluator` and `fit` train and judge.
 
@@ -217,12 +227,7 @@ class Objective:
 
     def reconstruct_unconditioned(self, variables, z):
         """x̂ from z alone, float32 [B, H, W, C]; None for a model that always needs revealed pixels."""
-        if not self.method.unconditioned:
-            return None
-        height, width, channels = self.image_shape
-        nothing = jnp.zeros((z.shape[0], height, width, channels + 1))
-        unconditioned, conditioned = self.model.apply(variables, z, nothing, method="decode")
-        return conditioned if self.method.empty_mask else unconditioned
+        return reconstruct_unconditioned(self.model, self.method, self.image_shape, variables, z)
 
     def parts(self, terms, beta):
         """What the loss is a weighted sum of, in the order of `part_names`, from the terms of images or their means."""

@@ -5,7 +5,7 @@ import os
 from mtvae_jax.config import check, resolve
 from mtvae_jax.data import DatasetUnavailable, load_dataset
 from mtvae_jax.errors import UserError
-from mtvae_jax.prior import count_classes, has_second_stage
+from mtvae_jax.prior import count_labels, has_second_stage
 
 SUBSTITUTE = "mnist_sample"
 
@@ -41,7 +41,7 @@ def prepare(config, *, warn):
         dataset = _load(config)
     config = resolve(config, dataset.image_shape)
     if has_second_stage(config):
-        count_classes(config, dataset)
+        count_labels(config, dataset)
     return config, dataset
 
 

@@ -21,7 +21,7 @@ from mtvae_jax.models import count_parameters
 from mtvae_jax.prior_figures import PriorFigures
 from mtvae_jax.replication import replicate
 from mtvae_jax.wording import number_of
-from mtvae_jax.workdir import open_workdir, read_summary, user_path, write_json
+from mtvae_jax.workdir import open_workdir, read_json, read_summary, user_path, write_json
 
 _MOST_CLASSES = 65536
 
@@ -54,12 +54,19 @@ def _train_prior(config, dataset, workdir, stop_requested, stream):
     if summary is not None:
         return summary
 
-    num_classes = count_classes(config, dataset)
-    prior = LearnedPrior(config, dataset.image_shape, num_classes)
+    counts = count_labels(config, dataset)
+    prior = LearnedPrior(
+        config, dataset.image_shape, len(counts), label_counts=_unless_begun_without(counts, directory / "config.json")
+    )
     on_main(directory.mkdir)(parents=True, exist_ok=True)
     write_json(
         directory / "config.json",
-        {"prior": to_dict(config)["prior"], "num_classes": num_classes, "model_step": model.step},
+        {
+            "prior": to_dict(config)["prior"],
+            "num_classes": prior.num_classes,
+            "label_counts": prior.label_counts,
+            "model_step": model.step,
+        },
     )
     splits = _posteriors(model, dataset, directory / "posteriors.npz")
     data, validation, test = (
@@ -126,10 +133,13 @@ def _bounds(nats, first_stage, dataset):
     return bounds
 
 
-def count_classes(config, dataset):
-    """Of the labels that the prior sees, 0 where it sees none. **Raises:** `UserError` for labels that it cannot."""
+def count_labels(config, dataset):
+    """How many training images have each of the labels 0, 1, … that the prior sees: a list, empty where it sees none.
+
+    **Raises:** `UserError` for labels that it cannot learn from.
+    """
     if not config.prior.class_conditional:
-        return 0
+        return []
     labels = dataset.train_labels, dataset.validation_labels, dataset.test_labels
     if any(split is None for split in labels):
         which = "no labels" if dataset.train_labels is None else "no labels of the test images"
@@ -140,7 +150,27 @@ def count_classes(config, dataset):
             f"config.prior.class_conditional = True: the labels of {dataset.name} lie in {low} … {high}; must be "
             f"classes, in 0 … {_MOST_CLASSES - 1}"
         )
-    return 1 + high
+    counts = np.bincount(dataset.train_labels, minlength=1 + high)
+    for name, split in (("validation", dataset.validation_labels), ("test", dataset.test_labels)):
+        unseen = np.unique(split[counts[split] == 0])
+        if len(unseen):
+            raise UserError(
+                f"config.prior.class_conditional = True: {dataset.name} has {name} images of label {unseen[0]}, which "
+                "no training image has; must be False, or the splits others"
+            )
+    return counts.tolist()
+
+
+def _unless_begun_without(counts, path):
+    """The label counts; None for a second stage begun by an earlier version, whose network has nothing to do with them.
+
+    **Arguments:** `path`: of its description, if there is one.
+    """
+    try:
+        begun = read_json(path)
+    except UserError:  # damaged; it is written again
+        return counts
+    return counts if begun is None or begun.get("label_counts") is not None else None
 
 
 @on_main

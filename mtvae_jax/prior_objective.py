@@ -102,7 +102,10 @@ class PriorObjective:
         return params, batch_stats
 
     def evaluation_terms(self, variables, batch, noise_keys, mask_keys, knobs=None):
-        """{"nats": of p(z), "nats_conditioned": of p(z|m)}, those that the prior has learned, float32 [B]."""
+        """{"nats": of p(z), "nats_conditioned": of p(z|m)}, those that the prior has learned, float32 [B].
+
+        With classes of p(y, z) and p(y, z|m), y the image's own: no less than those of z.
+        """
 
         def nats(m):
             return self.prior.apply(variables, batch["posterior"], m, batch.get("labels"), method="nats")

@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import pickle
 import warnings
 
 import jax
@@ -13,6 +14,7 @@ import mtvae_jax
 from mtvae_jax.errors import UserError
 from mtvae_jax.evaluate import Evaluator
 from mtvae_jax.generate import Model
+from mtvae_jax.learned_prior import LearnedPrior
 from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.train import train
 
@@ -28,8 +30,8 @@ def images(digits):
 
 @pytest.fixture
 def model(make_run):
-    def make(method):
-        config = make_run(method)
+    def make(method, latent="gaussian"):
+        config = make_run(method, latent)
         return Model(config, (28, 28, 1), init_variables(build_model(config, (28, 28, 1)), KEY, (28, 28, 1)))
 
     return make
@@ -72,6 +74,38 @@ def test_any_number_of_images_in_batches_of_one_size(model, digits):
     np.testing.assert_allclose(many[290:], plain.encode(digits[290:300]), rtol=1e-4, atol=1e-5)
     with_key = plain.encode(digits[:300], KEY)
     np.testing.assert_allclose(with_key[:10], plain.encode(digits[:10], KEY), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("latent", ["gaussian", "vq"])
+def test_another_number_of_images_compiles_nothing(latent, model, digits):
+    multi = model("multi_decoder", latent)
+
+    def everything(num):
+        found = multi.encode(digits[:num]), multi.reconstruct(digits[:num], GRID, key=KEY), multi.sample(num, KEY)
+        return *found, multi.sample(2, KEY, digits[:num], GRID)[0]
+
+    many, compiled = everything(16), []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if event.startswith("/jax/core/compile/") else None
+    )
+    for num in (9, 13):
+        for few, more in zip(everything(num), many, strict=True):
+            np.testing.assert_allclose(few, more[:num], rtol=1e-5, atol=1e-6)
+    Model(multi.config, (28, 28, 1), multi.variables).encode(digits[:13])  # nor does a second one like it
+    assert not compiled
+    jax.jit(lambda x: 2 * x)(3.0)
+    assert compiled, "this test does not see compilations"
+
+
+@pytest.mark.parametrize("latent", ["gaussian", "vq"])
+def test_a_model_can_be_pickled(latent, model, images):
+    multi = model("multi_decoder", latent)
+    prior = LearnedPrior(multi.config, (28, 28, 1), 0)
+    multi = multi.with_prior(prior.with_variables(prior.objective().init(KEY)))
+    again = pickle.loads(pickle.dumps(multi))
+    np.testing.assert_array_equal(again.reconstruct(images, GRID), multi.reconstruct(images, GRID))
+    np.testing.assert_array_equal(again.sample(2, KEY, images, GRID), multi.sample(2, KEY, images, GRID))
+    assert again.config == multi.config
 
 
 def test_a_mask_for_all_is_the_same_mask_for_each(model, images):
@@ -124,6 +158,14 @@ REFUSED = [
     ("multi_decoder", lambda m, x: m.reconstruct(x, GRID * 0.5), "mask: must be True or 1"),
     ("multi_decoder", lambda m, x: m.sample(1, KEY, x), "give both or neither"),
 ]
+
+
+def test_several_reconstructions_from_codes_are_refused_because_there_is_but_one(model, images):
+    multi = model("multi_decoder", "vq")
+    with pytest.raises(UserError, match="num_samples = 16: an image has one reconstruction from its codes") as error:
+        multi.reconstruct(images, GRID, num_samples=16, key=KEY)
+    assert "\n" not in str(error.value)
+    np.testing.assert_array_equal(multi.reconstruct(images, GRID, key=KEY), multi.reconstruct(images, GRID))
 
 
 @pytest.mark.parametrize(("method", "call", "message"), REFUSED, ids=[message[:30] for *_, message in REFUSED])

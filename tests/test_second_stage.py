@@ -24,7 +24,7 @@ from mtvae_jax.metric_log import read_metrics
 from mtvae_jax.models.encoder import Encoder
 from mtvae_jax.models.priors import GaussianPrior
 from mtvae_jax.objective import draw_masks
-from mtvae_jax.prior import count_classes, has_second_stage, train_prior
+from mtvae_jax.prior import count_labels, has_second_stage, train_prior
 from mtvae_jax.prior_objective import PriorObjective
 from mtvae_jax.train import train
 
@@ -370,8 +370,8 @@ def test_labels_that_are_no_classes_are_refused(labels, message, tiny):
     config = tiny_config("vq", prior__class_conditional=True)
     known = dict.fromkeys(("train_labels", "validation_labels", "test_labels"), np.array([0, 1], np.int32))
     with pytest.raises(UserError, match=message):
-        count_classes(config, dataclasses.replace(tiny, **(known | labels)))
-    assert count_classes(config, dataclasses.replace(tiny, **known)) == 2
+        count_labels(config, dataclasses.replace(tiny, **(known | labels)))
+    assert count_labels(config, dataclasses.replace(tiny, **known)) == [1, 1]
 
 
 # --------------------------------------------------------------------------------------------------- the prior of codes

@@ -10,6 +10,7 @@ A prior is a Flax module with
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -22,12 +23,15 @@ from mtvae_jax.models.pixelcnn import GatedPixelCNN
 # Residual layers after those of stride 2 let every position see revealed pixels from far away.
 _CONTEXT_RESIDUAL_LAYERS = 3
 
+# Folded into an image's key for its label; the PixelCNN folds in the positions of the codes, counted from 0.
+_LABEL = np.uint32(2**32 - 1)
 
-def build_prior(config, image_shape, grid, num_classes, *, axis_name=BATCH_AXIS):
+
+def build_prior(config, image_shape, grid, num_classes, label_counts=None, *, axis_name=BATCH_AXIS):
     """The prior that a resolved config describes.
 
     **Arguments:** `grid`: (h, w) of the codes; `num_classes`: of the labels, 0 for a prior that sees none;
-    `axis_name`: as in `build_model`.
+    `label_counts`: as of a `CodePrior`; `axis_name`: as in `build_model`.
     """
     settings = config.prior
     common = {"dtype": jnp.dtype(settings.precision), "axis_name": axis_name}
@@ -51,31 +55,78 @@ def build_prior(config, image_shape, grid, num_classes, *, axis_name=BATCH_AXIS)
         dropout=settings.dropout,
         dtype=common["dtype"],
     )
-    return CodePrior(encoder, pixelcnn, grid)
+    if not num_classes:
+        label_counts = None
+    return CodePrior(encoder, pixelcnn, grid, None if label_counts is None else tuple(label_counts))
 
 
 class CodePrior(nn.Module):
     """A Gated PixelCNN over the grid of codes, every position of which sees the revealed pixels (thesis 2.5.1).
 
-    **Arguments:** `encoder`: of m, to features on the grid, or None; `pixelcnn`; `grid`: (h, w).
+    With classes it is a prior of label and codes together, p(y, codes | m) = p(y|m) · p(codes | m, y). p(y) are the
+    frequencies in training, and so is p(y|m) where nothing is revealed; elsewhere a head on the features of m learns
+    by what it is off them: p(y|m) ∝ p(y) · exp(head(m)_y).
+
+    **Arguments:** `encoder`: of m, to features on the grid, or None; `pixelcnn`; `grid`: (h, w); `label_counts`: how
+    many training images have each label, None without classes, or for a prior that knows p(codes | m, y) alone (as
+    those of earlier versions): its labels cost nothing, and all are drawn alike.
     """
 
     encoder: nn.Module | None
     pixelcnn: GatedPixelCNN
     grid: tuple[int, int]
+    label_counts: tuple[int, ...] | None = None
+
+    def setup(self):
+        if self.encoder is not None and self.label_counts is not None:
+            self.label_hidden = nn.Dense(4 * self.pixelcnn.hidden_dim, dtype=self.pixelcnn.dtype)
+            # From p(y) on
+            self.label = nn.Dense(len(self.label_counts), kernel_init=nn.initializers.zeros, dtype=jnp.float32)
 
     def nats(self, codes, m=None, labels=None, keys=None, train=False):
-        """−log p(codes | m, label) of codes int [B, h, w]: float32 [B], summed over the positions."""
-        logits = self.pixelcnn(codes, self._context(m, train), labels, keys if train else None)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, codes)
-        return jnp.sum(losses, axis=(1, 2))
+        """−log p(codes | m) of codes int [B, h, w]: float32 [B], summed over the positions.
+
+        With labels int [B] −log p(label, codes | m), which no −log p(codes | m) exceeds.
+        """
+        features = self._features(m, train)
+        logits = self.pixelcnn(codes, features, labels, keys if train else None)
+        nats = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, codes), axis=(1, 2))
+        if self.label_counts is None:
+            return nats
+        label_logits = self._label_logits(features, m, len(codes))
+        return nats + optax.softmax_cross_entropy_with_integer_labels(label_logits, labels)
 
     def sample(self, keys, m=None, labels=None):
-        """Codes int32 [B, h, w], image b from keys[b]."""
-        return self.pixelcnn.sample(keys, self.grid, self._context(m, False), labels)
+        """Codes int32 [B, h, w], image b from keys[b]; where there are classes but no `labels`, of a label from
+        p(y|m).
+        """
+        features = self._features(m, False)
+        if labels is None and self.pixelcnn.num_classes:
+            logits = self._label_logits(features, m, len(keys))
+            labels = jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, _LABEL), row))(
+                keys, logits
+            )
+        return self.pixelcnn.sample(keys, self.grid, features, labels)
 
-    def _context(self, m, train):
+    def label_probabilities(self, m):
+        """p(y|m), float32 [B, classes]."""
+        return jax.nn.softmax(self._label_logits(self._features(m, False), m, len(m)))
+
+    def _features(self, m, train):
         return None if self.encoder is None else self.encoder(m, train)
+
+    def _label_logits(self, features, m, num):
+        """log p(y|m) up to a constant, float32 [B, classes]; minus infinity for labels that never occur."""
+        if self.label_counts is None:
+            return jnp.zeros((num, self.pixelcnn.num_classes))
+        counts = np.array(self.label_counts, np.float64)
+        with np.errstate(divide="ignore"):
+            frequencies = jnp.asarray(np.log(counts / counts.sum()), jnp.float32)
+        if features is None:
+            return jnp.broadcast_to(frequencies, (num, len(counts)))
+        hidden = nn.leaky_relu(self.label_hidden(features.reshape(num, -1)))
+        revealed = jnp.any(m[..., -1:] != 0, axis=(1, 2))
+        return frequencies + jnp.where(revealed, self.label(hidden), 0.0)
 
 
 class GaussianPrior(nn.Module):

@@ -158,10 +158,11 @@ class Model:
         if (images is None) != (mask is None):
             raise UserError("sample: images and mask say together which pixels are known; give both or neither")
         prior = self._which_prior(prior, mask)
+        images = None if images is None else self._images(images)
+        labels = self._labels(n if images is None else len(images), labels, prior)
         if images is None:
             self._revealed(np.zeros((0, *self.image_shape), np.float32), None)
             return self._decode(self._draw(prior, key, n, None, labels), None)
-        images = self._images(images)
         m = self._revealed(images, mask)
         num = len(images)
         return np.stack(
@@ -188,10 +189,9 @@ class Model:
 
     def _draw(self, prior, key, num, m, labels):
         """`num` draws of z."""
-        labels = self._labels(num, labels, prior)
         quantised = is_quantised(self.config.model.latent)
         if prior == "untrained" or (prior == "unconditional" and not quantised):
-            more = 1 << (num - 1).bit_length()  # a program for each power of 2; the first are the same
+            more = 1 << (int(num) - 1).bit_length()  # a program for each power of 2; the first are the same
             return np.asarray(_prior_sample(self._network, self.variables, key, more))[:num]
 
         def draw(position, m, labels):
@@ -214,7 +214,7 @@ class Model:
                     "labels: all classes are drawn alike, because the prior was trained by an earlier version, which "
                     "did not learn how likely each is; give labels, or delete the folder prior-… of the run and run "
                     "its command again",
-                    stacklevel=4,
+                    stacklevel=3,
                 )
             return None
         labels = _array("labels", labels)

@@ -158,7 +158,8 @@ def test_a_label_never_seen_is_refused():
 
 def test_a_prior_of_an_earlier_version_says_that_it_knows_no_frequencies():
     before = model("multi_decoder", None)
-    images, mask = np.zeros((2, *SHAPE), np.uint8), np.ones(SHAPE, bool)
-    with pytest.warns(UserWarning, match="labels: all classes are drawn alike, because the prior was trained by an"):
+    images, mask = np.full((2, *SHAPE), 200, np.uint8), np.ones(SHAPE, bool)
+    with pytest.warns(UserWarning, match="labels: all classes are drawn alike, because the prior was") as said:
         assert before.sample(3, KEY, images, mask).shape == (3, 2, *SHAPE)
+    assert [warning.filename for warning in said] == [__file__]
     assert before.sample(2, KEY, labels=[0, 3]).shape == (2, *SHAPE)

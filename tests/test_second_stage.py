@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import shutil
 
 import jax
@@ -364,6 +365,7 @@ def test_classes_need_labels_and_a_batch_needs_images(first_stage, tiny, tmp_pat
         ({"test_labels": None}, "has no labels of the test images; must be False"),
         ({"train_labels": np.array([-1, 3], np.int32)}, r"lie in -1 … \d+; must be classes, in 0 … 65535"),
         ({"validation_labels": np.array([0, 2**31 - 1], np.int32)}, "lie in 0 … 2147483647; must be classes"),
+        ({"test_labels": np.array([0, 2], np.int32)}, "has test images of label 2, which no training image has; must"),
     ],
 )
 def test_labels_that_are_no_classes_are_refused(labels, message, tiny):
@@ -372,6 +374,26 @@ def test_labels_that_are_no_classes_are_refused(labels, message, tiny):
     with pytest.raises(UserError, match=message):
         count_labels(config, dataclasses.replace(tiny, **(known | labels)))
     assert count_labels(config, dataclasses.replace(tiny, **known)) == [1, 1]
+
+
+def test_the_bound_counts_the_label_but_not_in_a_second_stage_that_an_earlier_version_began(
+    run_with_prior, tiny, tmp_path
+):
+    workdir, summary = run_with_prior(*CLASSES)
+    shutil.copytree(workdir, tmp_path / "run")
+    (folder,) = folders(tmp_path / "run")
+    (folder / "summary.json").unlink()
+    description = json.loads((folder / "config.json").read_text())
+    frequencies = np.bincount(tiny.train_labels) / len(tiny.train_labels)
+    np.testing.assert_allclose(np.divide(description.pop("label_counts"), 48), frequencies)
+    (folder / "config.json").write_text(json.dumps(description))
+    before = train_prior(tiny_config(*CLASSES[:2], prior__class_conditional=True), tiny, tmp_path / "run",
+                         stream=io.StringIO())
+    assert before["parameters_sha256"] == summary["parameters_sha256"]  # there is no head without pixels
+    label = -np.log(frequencies[tiny.test_labels]).mean()
+    assert summary["test/nats"] - before["test/nats"] == pytest.approx(label, rel=1e-4)
+    assert before["test/bound"] - summary["test/bound"] == pytest.approx(label, rel=1e-3)
+    assert mtvae_jax.load(tmp_path / "run").prior.label_counts is None
 
 
 # --------------------------------------------------------------------------------------------------- the prior of codes

@@ -62,6 +62,7 @@ def run(arguments):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  one process speaks for all
     if is_study(arguments.config):
         return study(arguments)
+    environment.require_device()
     warn = functools.partial(print, file=sys.stderr)
     config, dataset = distributed.main_first(lambda: prepare(arguments.config, warn=warn))
     workdir = arguments.workdir or default_workdir(config, dataset)

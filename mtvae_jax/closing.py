@@ -49,6 +49,9 @@ def judgement(generation):
     """The figures of generation.json. **Returns:** an iterator of lines, some for each way to generate."""
     for part, ways in (generation or {}).items():
         for way, figures in ways.items():
+            if part == "left_out":
+                text = f"not judged: {_words(way).replace('/', ', ')} ({figures})"
+                yield from textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
             if isinstance(figures, dict) and part != "of":
                 plain = {name: value for name, value in figures.items() if not name.startswith(_COVERAGE)}
                 yield from _wrapped(_WAYS.get(way, _words(way)), [*_said(plain), *_coverage(figures)])

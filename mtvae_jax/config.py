@@ -261,6 +261,7 @@ def resolve(config, image_shape):
             prior.unconditional = 1.0  # there are no revealed pixels
         elif not is_quantised(config.model.latent):
             prior.unconditional = 0.0  # p(z) = N(0, I) is known
+        _check_normalised(config, height, width)
         if is_quantised(config.model.latent):
             loss.beta = DEFAULT_COMMITMENT if loss.beta is None else loss.beta
             check(config)
@@ -277,6 +278,23 @@ def resolve(config, image_shape):
         loss.variance = variance if loss.variance is None else loss.variance
     check(config)  # what was worked out may be out of range too
     return config.lock()
+
+
+def _check_normalised(config, height, width):
+    """Refuses batch normalisation of a single value, which leaves nothing of it."""
+    layers = len(config.model.hidden_dims)
+    values = math.prod(-(-side // 2**layers) for side in (height, width))  # of an image in the last feature map
+    stages = {
+        "train": config.model.normalization == "batch",
+        "prior": config.prior.epochs > 0 and config.prior.unconditional < 1,  # the network that sees m
+    }
+    for section, normalised in stages.items():
+        if normalised and config[section].batch_size * values == 1:
+            raise UserError(
+                f"config.{section}.batch_size = 1: {layers} layers of stride 2 make one value a channel of a "
+                f"{height}×{width} image, and batch normalisation needs several; must be at least 2, or give fewer "
+                "config.model.hidden_dims"
+            )
 
 
 def _use_floats(config):

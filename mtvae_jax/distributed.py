@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from mtvae_jax import environment
 from mtvae_jax.errors import UserError
 
 # A process that ends alone, in an error, waits so long for the others before it takes them down.
@@ -46,6 +47,7 @@ def start():
         }
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is the run's own business, see `stopping`
     jax.distributed.initialize(**arguments, shutdown_timeout_seconds=_SHUTDOWN_SECONDS)
+    environment.require_device()
     counts = [len(jax.local_devices(process)) for process in range(jax.process_count())]
     if len(set(counts)) > 1:
         raise UserError(f"the processes have {counts} devices; give each the same number")

@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtvae_jax import environment
 from mtvae_jax.checkpoints import Checkpoints
 from mtvae_jax.config import resolve, thesis_config
 from mtvae_jax.errors import UserError
@@ -19,6 +18,7 @@ from mtvae_jax.help import MEANINGS
 from mtvae_jax.lanes import Lanes
 from mtvae_jax.learned_prior import LearnedPrior
 from mtvae_jax.lock import holder
+from mtvae_jax.memory import enough_memory
 from mtvae_jax.models import build_model, count_parameters
 from mtvae_jax.objective import Objective
 from mtvae_jax.optimizer import make_optimizer
@@ -55,14 +55,16 @@ def dry_run(config, dataset, workdir):
     for line in headline(config, dataset, count_parameters(shapes["params"])):
         yield f"  {line}"
     yield ""
-    yield f"first stage, measured on {environment.device()}:"
+    yield "first stage:"
     splits = {"images": dataset.train}, {"images": dataset.validation}
-    lines, variables = _stage(objective, *splits, "train", steps_done=steps_done)
+    with enough_memory("training", config, "train.batch_size", "model.hidden_dims"):
+        lines, variables = _stage(objective, *splits, "train", steps_done=steps_done)
     yield from lines
     if has_second_stage(config):
         yield ""
         yield "second stage:"
-        yield from _second_stage(config, dataset, variables)
+        with enough_memory("the second stage", config, "prior.batch_size", "prior.hidden_dim"):
+            yield from list(_second_stage(config, dataset, variables))
     yield ""
     yield "not counted: evaluation on the test images, figures, and judging what is generated"
 

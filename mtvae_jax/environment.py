@@ -11,6 +11,7 @@ import jax
 from absl import logging
 
 import mtvae_jax
+from mtvae_jax.errors import UserError
 
 _MOST_CACHED = 2 * 2**30  # bytes
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -77,6 +78,23 @@ def versions():
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in _PACKAGES},
     }
+
+
+def require_device():
+    """Starts the devices that JAX_PLATFORMS asks for, or the best there are; to be called after `distributed.start`.
+
+    **Raises:** `UserError` where there are none.
+    """
+    try:
+        jax.devices()
+    except Exception as error:  # an AssertionError without a word for cuda, a RuntimeError for others
+        asked = jax.config.jax_platforms
+        reason = (str(error).strip() or "no such device").split("\n")[0].split(" (set JAX_PLATFORMS")[0]
+        if not asked:
+            raise UserError(f"JAX finds no device ({reason}); JAX_PLATFORMS=cpu computes on the processor") from error
+        raise UserError(
+            f"JAX_PLATFORMS = {asked}: cannot be used here ({reason}); unset it to take what there is"
+        ) from error
 
 
 def device():

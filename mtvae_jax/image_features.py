@@ -22,7 +22,6 @@ import numpy as np
 import optax
 from jax import lax
 
-from mtvae_jax.errors import UserError
 from mtvae_jax.models.classifier import Classifier
 from mtvae_jax.models.inception import InceptionV3, load_inception
 from mtvae_jax.wording import number_of
@@ -33,6 +32,7 @@ _EPOCHS, _MIN_STEPS, _MAX_STEPS = 4, 500, 1300
 _STEPS_PER_CALL = 100  # the compiled call cannot be interrupted
 _NUM_FLIPS = 4
 _APPLIED_AT_ONCE, _INCEPTION_BATCH = 256, 32  # images
+_MOST_OF_NAME = 100  # bytes of a dataset's name in a file name, which may have 255 of them, on encrypted disks 143
 
 # What NumPy and zipfile raise for files that are missing, cut short, changed, or something else altogether.
 _DAMAGE = (
@@ -76,11 +76,11 @@ def train_feature_extractor(dataset, *, cache_dir=None, num_steps=None, seed=0, 
     The same on the same kind of device, to the bit.
 
     **Arguments:** `dataset`: a `Dataset`; `cache_dir`: folder where the weights are kept for the next call, None for
-    not at all: a cache that is damaged or of other data is not used but written anew; `num_steps`: of 128 images each,
+    not at all: a cache that is damaged or of other data is not used but written anew, and one that cannot be written
+    is done without, after a word to `stream`; `num_steps`: of 128 images each,
     None for 4 epochs, though at least 500 steps and at most 1300; `seed`; `stream`: where progress goes, standard
     output if None.
     **Returns:** a `FeatureExtractor`.
-    **Raises:** `UserError` where `cache_dir` cannot be written.
     """
     if num_steps is None:
         num_steps = min(max(_EPOCHS * len(dataset.train) // _BATCH_SIZE, _MIN_STEPS), _MAX_STEPS)
@@ -89,19 +89,23 @@ def train_feature_extractor(dataset, *, cache_dir=None, num_steps=None, seed=0, 
     task = f"a classifier {'of flips ' if classes is None else ''}trained on {dataset.name}"
 
     # Find it in the cache
+    stream = sys.stdout if stream is None else stream
     path = None if cache_dir is None else _cache_path(cache_dir, dataset, num_steps, seed)
     cached = None if path is None else _read_cache(path, _shapes(model, dataset.image_shape))
     if cached is not None:
         variables, accuracy = cached
     else:
         # Train it
-        stream, start = sys.stdout if stream is None else stream, time.monotonic()
+        start = time.monotonic()
         _say(stream, f"image features: {task}, {number_of(num_steps, 'step')}")
         variables = _train(model, dataset, classes, num_steps, jax.random.key(seed))
         accuracy = _accuracy(_in_batches(partial(_predict, model), variables), dataset, classes)
         _say(stream, f"image features: validation accuracy {accuracy:.2f} after {time.monotonic() - start:.0f} s")
         if path is not None:
-            _write_cache(path, variables, accuracy)
+            try:
+                _write_cache(path, variables, accuracy)
+            except OSError as error:  # what is judged does not need it
+                _say(stream, f"image features: not kept for the next run, {path.parent}: {error.strerror}")
 
     description = f"penultimate features of {task}, validation accuracy {accuracy:.2f}"
     describe = _in_batches(lambda *given: model.apply(*given)[0], variables)
@@ -269,13 +273,9 @@ def _in_batches(function, variables, batch_size=_APPLIED_AT_ONCE):
 
 
 def _cache_path(cache_dir, dataset, num_steps, seed):
-    try:
-        cache_dir = Path(cache_dir).expanduser()
-        cache_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(cache_dir, error) from error
     identity = f"{_VERSION} {dataset.fingerprint} {num_steps} {seed}"
-    return cache_dir / f"features-{dataset.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
+    name = dataset.name.encode()[:_MOST_OF_NAME].decode(errors="ignore")
+    return Path(cache_dir) / f"features-{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
 
 
 def _shapes(model, image_shape):
@@ -301,20 +301,14 @@ def _write_cache(path, variables, accuracy):
     """Writes the file whole or not at all; two processes may do so at the same time."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
     arrays = {_name(key): leaf for key, leaf in leaves} | {"accuracy": np.float64(accuracy)}
-    try:
-        with tempfile.TemporaryDirectory(prefix="incomplete-", dir=path.parent) as folder:
-            incomplete = Path(folder) / path.name
-            with open(incomplete, "wb") as file:
-                np.savez(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(incomplete, path)
-    except OSError as error:
-        raise _unwritable(path.parent, error) from error
-
-
-def _unwritable(cache_dir, error):
-    return UserError(f"{cache_dir}: features cannot be kept here ({error.strerror}); give another folder or none")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="incomplete-", dir=path.parent) as folder:
+        incomplete = Path(folder) / path.name
+        with open(incomplete, "wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(incomplete, path)
 
 
 def _name(key):

@@ -1,11 +1,19 @@
-"""From what the user asked for to what will run: the dataset, loaded, and the config, resolved."""
+"""From what the user asked for to what will run: the dataset, loaded, and the config, resolved and checked for both."""
 
 import os
 
 from mtvae_jax.config import check, resolve
 from mtvae_jax.data import DatasetUnavailable, load_dataset
 from mtvae_jax.errors import UserError
+<<<<<<< HEAD
 from mtvae_jax.prior import count_labels, has_second_stage
+=======
+from mtvae_jax.fit import count_steps
+from mtvae_jax.judge import left_out
+from mtvae_jax.methods import METHODS
+from mtvae_jax.models.inception import CHANNELS, load_inception
+from mtvae_jax.prior import count_classes, has_second_stage
+>>>>>>> 4ef4b0c (Start: what either stage or judging would refuse is refused before training; what cannot be judged is left out with a word)
 
 SUBSTITUTE = "mnist_sample"
 
@@ -13,10 +21,13 @@ SUBSTITUTE = "mnist_sample"
 def prepare(config, *, warn):
     """Checks the config, loads its data and works out what depends on it.
 
+    Whatever either stage or judging would refuse is refused here, before anything is trained.
+
     Where `mnist` cannot be had and `data.substitute` allows it, the sample that comes with the package takes its place,
     under its own name: in the config, and so in everything that the run writes.
 
-    **Arguments:** `config`: as given by the user; `warn`: called with a text for each substitution.
+    **Arguments:** `config`: as given by the user; `warn`: called with a text for each substitution, and for what
+    will not be judged.
     **Returns:** the resolved config and the `Dataset`.
     **Raises:** `UserError`.
     """
@@ -40,9 +51,31 @@ def prepare(config, *, warn):
             config.data.name = SUBSTITUTE
         dataset = _load(config)
     config = resolve(config, dataset.image_shape)
+    _check(config, dataset)
+    for part, reason in left_out(config, dataset).items():
+        warn(f"not to be judged: {part.replace('_', ' ').replace('/', ', ')} ({reason})")
+    return config, dataset
+
+
+def _check(config, dataset):
+    """**Raises:** `UserError` for settings that do not fit the images or the devices."""
+    count_steps(config.train.batch_size, len(dataset.train), "train")
     if has_second_stage(config):
+<<<<<<< HEAD
         count_labels(config, dataset)
     return config, dataset
+=======
+        count_classes(config, dataset)
+        count_steps(config.prior.batch_size, len(dataset.train), "prior")
+    weights, channels = config.generation.inception, dataset.image_shape[-1]
+    if weights is not None and config.generation.num_samples and METHODS[config.model.method].unconditioned:
+        if channels not in CHANNELS:
+            raise UserError(
+                f"config.generation.inception = {weights}: describes grey and RGB images, and these have {channels} "
+                "channels; must be None"
+            )
+        load_inception(weights)
+>>>>>>> 4ef4b0c (Start: what either stage or judging would refuse is refused before training; what cannot be judged is left out with a word)
 
 
 def _load(config):

@@ -16,6 +16,7 @@ from mtvae_jax.fit import fit
 from mtvae_jax.generate import load
 from mtvae_jax.learned_prior import LearnedPrior, prior_directory
 from mtvae_jax.losses import bits_per_dim
+from mtvae_jax.memory import enough_memory
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import count_parameters
 from mtvae_jax.prior_figures import PriorFigures
@@ -42,7 +43,10 @@ def train_prior(config, dataset, workdir, *, stop_requested=lambda: False, strea
     **Raises:** `UserError`; `fit.Stopped` after saving, where `stop_requested` said so.
     """
     workdir = user_path(workdir)
-    with open_workdir(workdir, config, dataset, environment.versions()):  # by whose settings `load` finds this prior
+    with (
+        open_workdir(workdir, config, dataset, environment.versions()),  # by whose settings `load` finds this prior
+        enough_memory("the second stage", config, "prior.batch_size", "prior.hidden_dim"),
+    ):
         return _train_prior(config, dataset, workdir, stop_requested, stream)
 
 
@@ -82,7 +86,7 @@ def _train_prior(config, dataset, workdir, stop_requested, stream):
         directory,
         section="prior",
         clock=clock,
-        headline=[_headline(config, parameters, model.step)],
+        headline=[*_headline(config, parameters, model.step)],
         draw=PriorFigures(workdir / "figures", model, prior, dataset) if model.config.train.figures_every else None,
         stop_requested=stop_requested,
         stream=stream,
@@ -194,6 +198,5 @@ def _headline(config, parameters, step):
     what = {1.0: "p(z)", 0.0: "p(z|m)"}.get(config.prior.unconditional, "p(z) and p(z|m)")
     parts = ", ".join(f"{name} {count:,}" for name, count in parameters.items() if name != "total")
     total = number_of(parameters["total"], "parameter")
-    return (
-        f"second stage: {what} of the frozen model of step {step:,}; {total} ({parts})"
-    )
+    yield f"second stage: {what} of the frozen model of step {step:,}; {total} ({parts})"
+    yield f"on {environment.device()}"

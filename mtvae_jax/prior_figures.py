@@ -38,7 +38,8 @@ class PriorFigures:
         unit = "nats a code" if is_quantised(model.config.model.latent) else "nats an image"
         curves = figures.loss_curves(log.records, title=f"{self._title}: second stage", loss_unit=unit)
         pictures = {"prior_curves": curves}
-        if model.method.unconditioned and is_quantised(model.config.model.latent):
+        learned = is_quantised(model.config.model.latent) and self._prior.knows_nothing_revealed
+        if model.method.unconditioned and learned:
             samples = model.sample(_NUM_SAMPLES, self._key)
             pictures["samples"] = figures.samples(samples, title=f"{title}: samples")
         if model.method.conditional_decoder and self._prior.sees_pixels:

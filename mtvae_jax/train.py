@@ -15,6 +15,7 @@ from mtvae_jax.errors import UserError
 from mtvae_jax.fingerprint import fingerprint
 from mtvae_jax.fit import fit_side_by_side
 from mtvae_jax.health import findings
+from mtvae_jax.memory import enough_memory
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, count_parameters, grid_size
 from mtvae_jax.objective import Objective
@@ -62,7 +63,8 @@ def train_side_by_side(jobs, dataset, *, stop_requested=lambda: False):
         results = [_complete(job) for job in jobs]
         left = [index for index, summary in enumerate(results) if summary is None]
         if left:
-            trained = _train([jobs[index] for index in left], dataset, stop_requested)
+            with enough_memory("training", jobs[0].config, "train.batch_size", "model.hidden_dims"):
+                trained = _train([jobs[index] for index in left], dataset, stop_requested)
             for index, result in zip(left, trained, strict=True):
                 results[index] = result
         return results
@@ -146,7 +148,7 @@ def _summarize(job, dataset, trainee, fitted):
 
 
 def headline(config, dataset, parameters):
-    """What is trained on what, in a few lines."""
+    """What is trained on which images and device, in a few lines."""
     height, width, channels = dataset.image_shape
     method, conditioning = METHODS[config.model.method], config.conditioning
     parts = ", ".join(f"{name} {count:,}" for name, count in parameters.items() if name != "total")
@@ -167,3 +169,4 @@ def headline(config, dataset, parameters):
         yield f"{conditioning.num_pixels} of {pixels} revealed, {conditioning.sampling} sampling"
     if method.counts == "power_law":
         yield f"power law of exponent {conditioning.exponent:g} reveals pixels, {conditioning.sampling} sampling"
+    yield f"on {environment.device()}"

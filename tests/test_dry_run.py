@@ -59,7 +59,7 @@ def test_it_names_settings_data_parameters_and_steps_and_writes_nothing(dataset,
     assert "\n  config.model.normalization = batch\n" in out
     assert f"fingerprint {dataset.fingerprint}" in out
     assert "128 training, 14 validation, 18 test images" in out
-    first, second = out.split("first stage, measured on ")[1].split("second stage:")
+    first, second = out.split("first stage:")[1].split("second stage:")
     assert "an epoch of 4 steps" in first
     assert "8 steps to go" in first
     assert "4 steps to go" in second

@@ -3,24 +3,26 @@
 import io
 import json
 
+import jax
 import numpy as np
 import pytest
+from small_runs import small_config
 
 import mtvae_jax
 from mtvae_jax import judge as judging
+from mtvae_jax.config import resolve
+from mtvae_jax.data import load_dataset
 from mtvae_jax.distribution_metrics import frechet_distance
 from mtvae_jax.generate import Model
 from mtvae_jax.judge import judge
+from mtvae_jax.learned_prior import LearnedPrior
+from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.prior import train_prior
 from mtvae_jax.train import train
 
 
 @pytest.fixture(scope="module")
 def run(dataset, digits_npz, tmp_path_factory):
-    from small_runs import small_config
-
-    from mtvae_jax.config import resolve
-
     config = small_config(
         "multi_decoder", f"npz:{digits_npz}", latent="vq", train__epochs=1, prior__epochs=1,
         generation__num_samples=32, generation__num_images=20, generation__draws=4,
@@ -78,6 +80,95 @@ def test_a_run_is_judged_once_and_again_where_settings_differ(run, dataset, chea
 
 def test_nothing_is_judged_where_no_samples_are_asked_for(make_run, dataset, tmp_path):
     assert judge(make_run("plain", generation__num_samples=0), dataset, tmp_path / "nowhere") is None
+
+
+# ---------------------------------------------------------------------------------------------- what cannot be judged
+
+
+@pytest.fixture
+def judge_untrained(digits, tmp_path, cheap_features, monkeypatch):
+    """A function (latent, method, side, **overrides) → what judging a run finds that has learned nothing yet."""
+
+    def judged(latent, method, side=8, num_images=142, **overrides):
+        images = digits[:num_images, 2 : 2 + 3 * side : 3, 2 : 2 + 3 * side : 3]
+        np.savez(tmp_path / "own.npz", images=images)
+        dataset = load_dataset(f"npz:{tmp_path / 'own.npz'}")
+        settings = {"model__hidden_dims": (4,), "generation__num_samples": 10, "generation__draws": 2}
+        config = resolve(small_config(method, "npz:own.npz", latent, **settings | overrides), images.shape[1:])
+
+        def load(_):
+            key, shape, prior = jax.random.key(0), images.shape[1:], None
+            variables = init_variables(build_model(config, shape, axis_name=None), key, shape)
+            learnable = latent == "vq" or method != "plain"
+            if config.prior.epochs and learnable:
+                prior = LearnedPrior(config, shape, 0)
+                prior = prior.with_variables(prior.objective().init(key))
+            return Model(config, shape, variables, prior=prior, step=1)
+
+        monkeypatch.setattr(judging, "load", load)
+        result = judge(config, dataset, tmp_path, stream=io.StringIO())
+        assert result == json.loads((tmp_path / "generation.json").read_text())
+        return result
+
+    return judged
+
+
+def parts(result):
+    """The parts that have figures: "samples/prior", …"""
+    of_parts = ((part, result.get(part, {})) for part in ("samples", "given_pixels"))
+    return {f"{part}/{name}" for part, ways in of_parts for name, way in ways.items() if isinstance(way, dict)}
+
+
+NO_PRIOR = "config.prior.epochs = 0 learns no prior"
+NO_P_Z = "config.prior.unconditional = 0 learns no p(z)"
+TRAINING, PRIOR, UNTRAINED = "samples/training_images", "samples/prior", "samples/untrained_prior"
+GIVEN, FROM_P_Z = "given_pixels/conditional", "given_pixels/unconditional"
+
+
+@pytest.mark.parametrize(
+    ("latent", "method", "overrides", "judged", "left_out"),
+    [
+        ("vq", "plain", {"prior__epochs": 0}, {TRAINING, UNTRAINED}, {PRIOR: NO_PRIOR}),
+        ("vq", "multi_decoder", {"prior__epochs": 0}, {TRAINING, UNTRAINED},
+         {PRIOR: NO_PRIOR, "given_pixels": NO_PRIOR}),
+        ("vq", "semi_conditional", {"prior__epochs": 0}, set(), {"given_pixels": NO_PRIOR}),
+        ("vq", "single_decoder", {"prior__unconditional": 0.0}, {TRAINING, UNTRAINED, GIVEN},
+         {PRIOR: NO_P_Z, FROM_P_Z: NO_P_Z}),
+        ("vq", "semi_conditional", {"prior__unconditional": 0.0}, {GIVEN}, {FROM_P_Z: NO_P_Z}),
+        ("vq", "multi_decoder", {"prior__unconditional": 1.0}, {TRAINING, UNTRAINED, PRIOR, FROM_P_Z},
+         {GIVEN: "config.prior.unconditional = 1 learns p(z) alone"}),
+        ("gaussian", "multi_decoder", {"prior__epochs": 0}, {TRAINING, PRIOR, FROM_P_Z}, {GIVEN: NO_PRIOR}),
+        ("gaussian", "plain", {"prior__epochs": 0}, {TRAINING, PRIOR}, None),
+        ("gaussian", "multi_decoder", {"generation__num_samples": 3}, {GIVEN, FROM_P_Z},
+         {"samples": "3 images are to be compared; must be at least 4"}),
+        ("gaussian", "multi_decoder", {"num_images": 30}, {FROM_P_Z, GIVEN},  # 3 of them for the test
+         {"samples": "3 images are to be compared; must be at least 4"}),
+        ("gaussian", "semi_conditional", {"conditioning__grid_stride": 1}, set(),
+         {"given_pixels": "0 values of test images are hidden; must be at least 1"}),
+        ("gaussian", "single_decoder", {"conditioning__num_pixels": 64}, {TRAINING, PRIOR},
+         {"given_pixels": "0 values of test images are hidden; must be at least 1"}),
+        ("gaussian", "semi_conditional", {"conditioning__sampling": "uniform", "conditioning__num_pixels": 60}, set(),
+         {"given_pixels": "52 values of validation images are hidden; must be at least 64"}),  # 13 images, 4 of each
+        ("gaussian", "multi_decoder", {"side": 1, "conditioning__grid_stride": 1}, set(),
+         {"samples": "images of a single pixel have no features",
+          "given_pixels": "0 values of test images are hidden; must be at least 1"}),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_judged_is_left_out_with_a_word(latent, method, overrides, judged, left_out, judge_untrained):
+    result = judge_untrained(latent, method, **overrides)
+    assert parts(result) == judged
+    assert result.get("left_out") == left_out
+
+
+def test_draws_with_replacement_that_hide_enough_are_judged(judge_untrained):
+    """64 draws around the centre leave many of 64 pixels hidden."""
+    result = judge_untrained("gaussian", "semi_conditional", conditioning__sampling="gaussian",
+                             conditioning__num_pixels=64)  # fmt: skip
+    assert parts(result) == {GIVEN, FROM_P_Z}
+    assert "left_out" not in result
+
+
+# --------------------------------------------------------------------------------------------------- known answers
 
 
 def test_an_oracle_is_perfect_and_calibrated(run, dataset, monkeypatch):

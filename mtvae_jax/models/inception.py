@@ -19,6 +19,7 @@ from mtvae_jax.convolution import conv2d
 from mtvae_jax.errors import UserError
 
 NUM_FEATURES = 2048
+CHANNELS = (1, 3)  # grey and RGB
 _SIDE = 299  # pixels, of the images that the network was trained on
 _EPSILON = 1e-3  # of its batch normalisation
 _RECIPE = "write it with np.savez(path, **{k: v.numpy() for k, v in model.state_dict().items()}) of torchvision's model"
@@ -62,7 +63,7 @@ class InceptionV3(nn.Module):
     def __call__(self, images):
         """**Arguments:** `images`: float [B, H, W, 1 or 3] in [0, 1]. **Returns:** float [B, 2048]."""
         batch, channels = len(images), images.shape[-1]
-        if channels not in (1, 3):
+        if channels not in CHANNELS:
             raise ValueError(f"images {images.shape}: InceptionV3 takes grey or RGB ones, [B, H, W, 1] or [B, H, W, 3]")
         x = jax.image.resize(images, (batch, _SIDE, _SIDE, channels), "bilinear")  # antialiased
         x = 2 * jnp.broadcast_to(x, (batch, _SIDE, _SIDE, 3)) - 1

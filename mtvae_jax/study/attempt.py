@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 
+from mtvae_jax import environment
 from mtvae_jax.errors import UserError
 from mtvae_jax.fit import Stopped
 from mtvae_jax.study.tasks import dataset_of
@@ -31,6 +32,7 @@ def attempt(config, workdir, log, *, stop_requested=lambda: False):
     start, error = time.perf_counter(), None
     with open_log(log) as stream:
         try:
+            environment.require_device()
             train(config, dataset_of(config), workdir, stop_requested=stop_requested, stream=stream)
         except Stopped:
             raise

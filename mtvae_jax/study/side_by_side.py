@@ -6,6 +6,7 @@ import time
 
 import jax
 
+from mtvae_jax import environment
 from mtvae_jax.config import identity, to_dict
 from mtvae_jax.errors import UserError
 from mtvae_jax.fit import Stopped
@@ -36,6 +37,7 @@ def side_by_side(tasks, logs, *, replicates=None, stop_requested):
     **Returns:** an iterator of an `attempt.Outcome` for each task; those side by side share the time that they took.
     **Raises:** `fit.Stopped`.
     """
+    environment.require_device()
     if replicates is None:
         replicates = 1 if jax.default_backend() == "cpu" else _ON_A_GPU
     for group in groups(tasks, replicates):

@@ -5,15 +5,11 @@ import os
 from mtvae_jax.config import check, resolve
 from mtvae_jax.data import DatasetUnavailable, load_dataset
 from mtvae_jax.errors import UserError
-<<<<<<< HEAD
-from mtvae_jax.prior import count_labels, has_second_stage
-=======
 from mtvae_jax.fit import count_steps
 from mtvae_jax.judge import left_out
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models.inception import CHANNELS, load_inception
-from mtvae_jax.prior import count_classes, has_second_stage
->>>>>>> 4ef4b0c (Start: what either stage or judging would refuse is refused before training; what cannot be judged is left out with a word)
+from mtvae_jax.prior import count_labels, has_second_stage
 
 SUBSTITUTE = "mnist_sample"
 
@@ -61,11 +57,7 @@ def _check(config, dataset):
     """**Raises:** `UserError` for settings that do not fit the images or the devices."""
     count_steps(config.train.batch_size, len(dataset.train), "train")
     if has_second_stage(config):
-<<<<<<< HEAD
         count_labels(config, dataset)
-    return config, dataset
-=======
-        count_classes(config, dataset)
         count_steps(config.prior.batch_size, len(dataset.train), "prior")
     weights, channels = config.generation.inception, dataset.image_shape[-1]
     if weights is not None and config.generation.num_samples and METHODS[config.model.method].unconditioned:
@@ -75,7 +67,6 @@ def _check(config, dataset):
                 "channels; must be None"
             )
         load_inception(weights)
->>>>>>> 4ef4b0c (Start: what either stage or judging would refuse is refused before training; what cannot be judged is left out with a word)
 
 
 def _load(config):

@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 from small_runs import small_config
 
-from mtvae_jax.conditioning import image_keys
+from mtvae_jax.conditioning import exact_grid_mask, image_keys
 from mtvae_jax.config import resolve
 from mtvae_jax.errors import UserError
 from mtvae_jax.generate import Model
@@ -137,7 +137,8 @@ def test_draws_depend_on_their_place_alone(method):
     np.testing.assert_allclose(either.sample(10, KEY)[:5], either.sample(5, KEY), atol=1e-5)
     if method == "plain":
         return
-    images, mask = np.random.default_rng(0).integers(0, 256, (6, *SHAPE), np.uint8), np.ones(SHAPE, bool)
+    images = np.random.default_rng(0).integers(0, 256, (6, *SHAPE), np.uint8)
+    mask = np.asarray(exact_grid_mask(8, 8, 2))
     every = either.sample(2, KEY, images, mask)
     np.testing.assert_allclose(either.sample(2, KEY, images[:3], mask), every[:, :3], atol=1e-5)
     np.testing.assert_allclose(either.sample(1, KEY, images, mask), every[:1], atol=1e-5)
@@ -158,7 +159,7 @@ def test_a_label_never_seen_is_refused():
 
 def test_a_prior_of_an_earlier_version_says_that_it_knows_no_frequencies():
     before = model("multi_decoder", None)
-    images, mask = np.full((2, *SHAPE), 200, np.uint8), np.ones(SHAPE, bool)
+    images, mask = np.full((2, *SHAPE), 200, np.uint8), np.asarray(exact_grid_mask(8, 8, 2))
     with pytest.warns(UserWarning, match="labels: all classes are drawn alike, because the prior was") as said:
         assert before.sample(3, KEY, images, mask).shape == (3, 2, *SHAPE)
     assert [warning.filename for warning in said] == [__file__]

@@ -35,7 +35,7 @@ def test_the_loss_of_a_prior_is_in_nats(latent, unit, nats, drawn, tmp_path):
         config=config, method=SimpleNamespace(unconditioned=False, conditional_decoder=False),
         with_prior=lambda prior: model,
     )  # fmt: skip
-    prior = SimpleNamespace(with_variables=lambda variables: None, sees_pixels=False)
+    prior = SimpleNamespace(with_variables=lambda variables: None, sees_pixels=False, knows_nothing_revealed=True)
     records = [{"epoch": 1, "step": 3, "train/loss": 2.0, "val/loss": 3.0, f"val/{nats}": 3.0}]
     log = SimpleNamespace(records=records, image=lambda *_: None)
     PriorFigures(tmp_path, model, prior, DATASET)({}, log, epoch=1)

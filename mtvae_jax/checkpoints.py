@@ -20,6 +20,7 @@ from mtvae_jax.errors import UserError
 
 _SCORE = "val/loss"
 _LATEST = 2  # the last one may be damaged
+_MOST_READS = 20  # of a folder in which a training run replaces checkpoints faster than they are read
 _UNFINISHED = ".orbax-checkpoint-tmp"
 # The SHA-256 of every file of a checkpoint: orbax reads most flipped bits without a word.
 _CHECKSUMS = "sha256.json"
@@ -251,6 +252,26 @@ class Checkpoints:
             files = sorted(path for path in folder.glob("*/**/*") if path.is_file())
             checksums = {str(path.relative_to(folder)): _sha256(path) for path in files}
             (folder / _CHECKSUMS).write_text(json.dumps(checksums, indent=1) + "\n")
+
+
+def read_checkpoint(directory, template, which):
+    """Reads a checkpoint of a run that may be in training: one that makes way for another meanwhile is not damaged.
+
+    **Arguments:** `directory`: the folder `checkpoints/`; `template`: as for `Checkpoints.restore`; `which`: "best" or
+    "latest".
+    **Returns:** the state and its step, None where nothing has been saved yet.
+    **Raises:** `UserError` where the checkpoint is damaged or of another model.
+    """
+    directory = Path(directory).absolute()
+    for left in reversed(range(_MOST_READS)):
+        steps = _steps(directory)
+        try:
+            with contextlib.closing(Checkpoints(directory, read_only=True)) as checkpoints:
+                step = checkpoints.best_step if which == "best" else checkpoints.latest_step
+                return None if step is None else (checkpoints.restore(template, step)[0], step)
+        except UserError:
+            if not left or _steps(directory) == steps:
+                raise
 
 
 def _steps(directory):

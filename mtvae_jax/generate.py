@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtvae_jax.checkpoints import Checkpoints
+from mtvae_jax.checkpoints import read_checkpoint
 from mtvae_jax.conditioning import condition
 from mtvae_jax.config import from_dict, is_quantised
 from mtvae_jax.errors import UserError
@@ -158,7 +158,7 @@ class Model:
         if (images is None) != (mask is None):
             raise UserError("sample: images and mask say together which pixels are known; give both or neither")
         prior = self._which_prior(prior, mask)
-        images = None if images is None else self._images(images)
+        images = None if images is None else self._images(_without_hidden(images, mask))
         labels = self._labels(n if images is None else len(images), labels, prior)
         if images is None:
             self._revealed(np.zeros((0, *self.image_shape), np.float32), None)
@@ -262,7 +262,12 @@ class Model:
         if images.dtype == np.uint8:
             return _not_black(images.astype(np.float32) / 255.0)
         floats = jnp.issubdtype(images.dtype, np.floating)  # bfloat16 is one to JAX alone
-        if not floats or not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
+        if floats and np.isnan(images).any():
+            raise UserError(
+                "images: hold NaN; must be uint8, or floats in [0, 1]; where pixels are not known, sample with images "
+                "and a mask looks at the revealed ones alone"
+            )
+        if not floats or images.min() < 0 or images.max() > 1:
             raise UserError("images: must be uint8, or floats in [0, 1]")
         return _not_black(images.astype(np.float32))
 
@@ -300,14 +305,10 @@ def load(workdir, which="best", *, prior=True):
         raise UserError(f"{workdir / 'config.json'}: is not the description of a run; restore it from a copy")
     objective = Objective(build_model(config, image_shape), config, image_shape)
     template = jax.eval_shape(lambda: init_state(objective, make_optimizer(config.train, steps_per_epoch=1)))
-    checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
-    try:
-        step = checkpoints.best_step if which == "best" else checkpoints.latest_step
-        if step is None:
-            raise UserError(f"{workdir / 'checkpoints'}: no checkpoint yet; train the model for an epoch first")
-        state, _ = checkpoints.restore(template, step)
-    finally:
-        checkpoints.close()
+    found = read_checkpoint(workdir / "checkpoints", template, which)
+    if found is None:
+        raise UserError(f"{workdir / 'checkpoints'}: no checkpoint yet; train the model for an epoch first")
+    state, step = found
     learned = load_prior(workdir, config, image_shape, step) if prior else None
     return Model(config, image_shape, state.eval_variables, prior=learned, step=step)
 
@@ -333,6 +334,15 @@ def _not_black(images):
             stacklevel=5,
         )
     return images
+
+
+def _without_hidden(images, mask):
+    """The images, with black for whatever a user's floats have at hidden pixels: NaN, or a number for "not known"."""
+    images, mask = _array("images", images), _array("mask", mask)
+    each = (*images.shape[:3], 1)
+    if mask.shape not in (each, each[1:]) or not jnp.issubdtype(images.dtype, np.floating):
+        return images
+    return np.where(mask == 0, np.zeros((), images.dtype), images)
 
 
 def _array(name, values):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtvae_jax.checkpoints import Checkpoints
+from mtvae_jax.checkpoints import read_checkpoint
 from mtvae_jax.config import to_dict
 from mtvae_jax.errors import UserError
 from mtvae_jax.models import build_model, grid_size
@@ -108,15 +108,8 @@ def load_prior(workdir, config, image_shape, model_step):
     prior = LearnedPrior(config, image_shape, num_classes, label_counts=label_counts)
     objective = prior.objective()
     template = jax.eval_shape(lambda: init_state(objective, make_optimizer(config.prior, steps_per_epoch=1)))
-    checkpoints = Checkpoints(directory / "checkpoints", read_only=True)
-    try:
-        step = checkpoints.best_step
-        if step is None:
-            return None
-        state, _ = checkpoints.restore(template, step)
-    finally:
-        checkpoints.close()
-    return prior.with_variables(state.eval_variables)
+    found = read_checkpoint(directory / "checkpoints", template, "best")
+    return None if found is None else prior.with_variables(found[0].eval_variables)
 
 
 def _is_counts(values, num_classes):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import mtvae_jax
 from mtvae_jax.checkpoints import Checkpoints
 from mtvae_jax.errors import UserError
 from mtvae_jax.models import build_model
@@ -19,7 +20,7 @@ from mtvae_jax.optimizer import make_optimizer
 from mtvae_jax.step import init_state
 from mtvae_jax.study.tasks import make_tasks
 from mtvae_jax.train import train
-from mtvae_jax.workdir import default_workdir, examine_workdir, require_storable
+from mtvae_jax.workdir import default_workdir, examine_workdir, open_workdir, require_storable
 
 
 class Tiny(NamedTuple):
@@ -142,3 +143,38 @@ def test_a_folder_that_cannot_be_read_back_is_refused_before_anything_is_written
         with pytest.raises(UserError, match=r"has \[ and \] in it; rename that folder, or give another with --"):
             refuse()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("which", ["best", "latest"])
+def test_a_checkpoint_that_makes_way_for_another_while_it_is_loaded_is_not_damaged(
+    which, state, make_run, dataset, tmp_path, monkeypatch
+):
+    config = make_run("plain", train__ema_decay=0.9, train__clip_norm=1.0)
+    open_workdir(tmp_path, config, dataset, {}).release()
+    trained, read, reads = Checkpoints(tmp_path / "checkpoints"), Checkpoints.restore, []
+    trained.save(at_step(state, 1), {}, metrics={"val/loss": 9.0})
+    trained.wait()
+
+    def train_meanwhile(self, template, step):
+        if not reads:
+            for later in (2, 3, 4):
+                trained.save(at_step(state, later), {}, metrics={"val/loss": 9.0 - later})
+                trained.wait()
+        reads.append(step)
+        return read(self, template, step)
+
+    monkeypatch.setattr(Checkpoints, "restore", train_meanwhile)
+    assert mtvae_jax.load(tmp_path, which).step == 4
+    assert reads == [1, 4]
+    trained.close()
+
+
+def test_a_checkpoint_that_is_damaged_stays_so_however_often_it_is_read(state, make_run, dataset, tmp_path):
+    config = make_run("plain", train__ema_decay=0.9, train__clip_norm=1.0)
+    open_workdir(tmp_path, config, dataset, {}).release()
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(at_step(state, 1), {}, metrics={"val/loss": 9.0})
+    checkpoints.close()
+    (tmp_path / "checkpoints" / "1" / "metrics" / "metrics").write_text("torn")
+    with pytest.raises(UserError, match="1: is damaged"):
+        mtvae_jax.load(tmp_path)

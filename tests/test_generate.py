@@ -132,6 +132,22 @@ def test_samples_from_nothing_and_from_known_pixels(model, images):
     assert np.abs(draws[0] - draws[1]).max() > 0
 
 
+@pytest.mark.filterwarnings("ignore:mask")  # image 1 shows nothing
+@pytest.mark.parametrize("unknown", [np.nan, -1.0, 999.0])
+def test_whatever_stands_at_hidden_pixels_draws_given_the_others_are_the_same(unknown, model, images):
+    multi = model("multi_decoder")
+    mask = np.broadcast_to(GRID, (5, 28, 28, 1)).copy()
+    mask[1] = False
+    known = np.where(mask, images, np.float32(unknown))
+    expected = multi.sample(2, KEY, images, mask)
+    np.testing.assert_array_equal(multi.sample(2, KEY, known, mask), expected)
+    np.testing.assert_array_equal(multi.sample(2, KEY, known.astype(np.float64), mask.astype(int)), expected)
+    with pytest.raises(UserError, match="images: "):
+        multi.sample(2, KEY, known, GRID)  # which shows pixels of image 1 that are not known
+    with pytest.raises(UserError, match="images: "):
+        multi.reconstruct(known, mask)  # whose z is of all pixels
+
+
 REFUSED = [
     ("plain", lambda m, x: m.reconstruct(x, GRID), "a plain model has no decoder that sees pixels"),
     ("semi_conditional", lambda m, x: m.reconstruct(x), "a semi_conditional model always needs revealed pixels"),
@@ -139,7 +155,8 @@ REFUSED = [
     ("plain", lambda m, x: m.encode(x[..., 0]), r"images: have shape \(5, 28, 28\), must be \(N, 28, 28, 1\)"),
     ("plain", lambda m, x: m.encode(x[:0]), "with N at least 1"),
     ("plain", lambda m, x: m.encode(x * 255), "must be uint8, or floats in"),
-    ("plain", lambda m, x: m.encode(x * np.nan), "must be uint8, or floats in"),
+    ("plain", lambda m, x: m.encode(x * np.nan), r"images: hold NaN; must be .* sample with images and a mask"),
+    ("plain", lambda m, x: m.encode(x + np.inf), "must be uint8, or floats in"),
     ("plain", lambda m, x: m.encode((x * 255).astype(np.int64)), "must be uint8, or floats in"),
     ("plain", lambda m, x: m.reconstruct(x, num_samples=2), "several draws need a key"),
     ("plain", lambda m, x: m.reconstruct(x, num_samples=0), "num_samples = 0: must be an integer of at least 1"),
@@ -157,6 +174,8 @@ REFUSED = [
     ("multi_decoder", lambda m, x: m.reconstruct(x, GRID[..., 0]), r"mask: has shape \(28, 28\)"),
     ("multi_decoder", lambda m, x: m.reconstruct(x, GRID * 0.5), "mask: must be True or 1"),
     ("multi_decoder", lambda m, x: m.sample(1, KEY, x), "give both or neither"),
+    ("multi_decoder", lambda m, x: m.sample(1, KEY, x, GRID[..., 0]), r"mask: has shape \(28, 28\)"),
+    ("multi_decoder", lambda m, x: m.sample(1, KEY, x * np.nan, GRID * np.nan), "images: hold NaN"),
 ]
 
 

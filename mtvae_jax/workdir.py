@@ -70,6 +70,7 @@ def open_workdir(workdir, config, dataset, versions):
     run = {"config": to_dict(config), "data": describe(dataset)}
     run |= {"sha256": _checksum(run), "versions": versions}
     try:
+        _check_link(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
         _check_not_of_others(workdir)
     except OSError as error:
@@ -93,6 +94,7 @@ def examine_workdir(workdir, config, dataset):
     workdir = Path(workdir)
     require_storable(workdir)
     try:
+        _check_link(workdir)
         if not workdir.exists():
             return False
         _check_not_of_others(workdir)
@@ -102,6 +104,16 @@ def examine_workdir(workdir, config, dataset):
         return False
     _check_same_run(workdir, config, dataset)
     return True
+
+
+def _check_link(workdir):
+    """Refuses a link to nowhere, which neither exists nor can be made."""
+    for path in (workdir, *workdir.parents):
+        if path.is_symlink() and not path.exists():
+            raise UserError(
+                f"{path}: is a link to {os.readlink(path)}, which is not there; mount or make that folder, or give "
+                "another directory with --workdir"
+            )
 
 
 def describe(dataset):

@@ -21,6 +21,7 @@ from mtvae_jax.metric_log import read_metrics
 from mtvae_jax.models import build_model
 from mtvae_jax.prior import has_second_stage, train_prior
 from mtvae_jax.train import train
+from mtvae_jax.workdir import examine_workdir
 
 ALWAYS = {
     "gaussian": {"loss", "kl", "active_units"},
@@ -264,6 +265,27 @@ def test_a_directory_of_another_run_is_left_alone(make_run, dataset, tmp_path):
     with pytest.raises(UserError, match="is not empty and not the work directory of a run"):
         train(make_run("plain", train__epochs=1), dataset, tmp_path / "notes")
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_link_to_nowhere_is_named(above, make_run, dataset, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "unplugged")
+    workdir = tmp_path / "link" / "run" if above else tmp_path / "link"
+    for refuse in (lambda: train(make_run("plain"), dataset, workdir),
+                   lambda: examine_workdir(workdir, make_run("plain"), dataset)):
+        with pytest.raises(UserError, match=r"link: is a link to .*unplugged, which is not there; mount or make"):
+            refuse()
+
+
+def test_a_linked_folder_is_one(make_run, dataset, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert not examine_workdir(tmp_path / "link", make_run("plain"), dataset)
+
+
+def test_a_process_that_compiles_nothing_is_refused(make_run, dataset, tmp_path):
+    with jax.disable_jit(), pytest.raises(UserError, match=r"JAX_DISABLE_JIT is set: .*; unset it"):
+        train(make_run("plain"), dataset, tmp_path / "run", stream=io.StringIO())
 
 
 def test_other_images_under_the_same_name_are_refused(make_run, dataset, tmp_path):

@@ -68,7 +68,7 @@ def fit_side_by_side(trainees, data, validation, *, section, stop_requested=lamb
 
 def _fit(trainees, data, validation, section, stop_requested):
     if jax.config.jax_disable_jit:
-        raise UserError("JAX_DISABLE_JIT is set: training is a compiled program; unset it, and debug an objective alone")
+        raise UserError("JAX_DISABLE_JIT is set: training is one compiled program; unset it, or debug an objective")
     objectives = [trainee.objective for trainee in trainees]
     settings, num_images = objectives[0].settings, len(jax.tree.leaves(data)[0])
     steps_per_epoch = count_steps(settings.batch_size, num_images, section)

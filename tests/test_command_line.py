@@ -1,5 +1,6 @@
 """launch.py as a user meets it: exit status, one-line messages, kills and stops of real processes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import jax
 import pytest
 from small_runs import ROOT
 
@@ -252,3 +254,30 @@ def test_the_version_is_said(capsys):
 def test_overrides_may_come_before_the_config():
     arguments = parse(["launch.py", "--config.train.epochs=3", config("gauss_plain"), "--config.seed=2"])
     assert (arguments.config.train.epochs, arguments.config.seed) == (3, 2)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_a_device_that_is_not_there_is_one_line(platform, digits_npz, tmp_path, monkeypatch):
+    if platform == "cuda" and jax.default_backend() != "cpu":
+        pytest.skip("there is one")
+    monkeypatch.setenv("JAX_PLATFORMS", platform)
+    status, out, err = launch(config("gauss_plain", f"npz:{digits_npz}"), *SMALL, cwd=tmp_path)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"launch.py: JAX_PLATFORMS = {platform}: cannot be used here (")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_codes_without_a_prior_are_trained_and_judged_to_the_end(digits_npz, tmp_path):
+    """The README offers prior.epochs 0; and what the run says of its device."""
+    command = [config("vq_semi", f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1", "--config.prior.epochs=0"]
+    for _ in range(2):
+        status, out, err = launch(*command, "--config.train.figures_every=0", cwd=tmp_path)
+        assert status == 0
+        reason = "given pixels (config.prior.epochs = 0 learns no prior)"
+        assert f"not to be judged: {reason}\n" in err
+        assert f"not judged: {reason}\n" in out
+    (workdir,) = (tmp_path / "runs").iterdir()
+    assert json.loads((workdir / "generation.json").read_text())["left_out"] == {
+        "given_pixels": "config.prior.epochs = 0 learns no prior"
+    }

@@ -376,9 +376,13 @@ def _check_same_model(saved, abstract, path):
     found, wanted = _layout(saved), _layout(abstract)
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):
+            what, how = "is not of the model in config.json", "restore the one or the other"
+            if found.keys() != wanted.keys():  # of another model of this version, shapes differ
+                what = f"was written by an older version of this project, or {what}"
+                how = f"use the version that config.json names, {how}"
             raise UserError(
-                f"{path}: is not of the model in config.json: {name} is {found.get(name, 'missing')}, must be "
-                f"{wanted.get(name, 'missing')}; restore the one or the other, or give another directory with --workdir"
+                f"{path}: {what}: {name} is {found.get(name, 'missing')}, must be {wanted.get(name, 'missing')}; "
+                f"{how}, or give another directory with --workdir"
             )
 
 

@@ -43,7 +43,7 @@ def parse(argv):
     if path is None:
         if not os.path.exists(os.path.join(os.path.expanduser(workdir), "config.json")):
             raise UserError(f"--workdir={workdir}: holds no run to go on with; give a --config too")
-        saved = from_dict(read_run(user_path(workdir))["config"])
+        saved = _saved(read_run(user_path(workdir)))
         define = functools.partial(config_flags.DEFINE_config_dict, "config", saved)
         first = []
     else:
@@ -85,6 +85,15 @@ def help_for(argv):
     argv = [argument for argument in argv if argument not in HELP]
     described = any(re.match("--?(config|workdir)(=|$)", argument) for argument in argv)
     return help_text(parse(argv).config if described else thesis_config(latent="gaussian", method="multi_decoder"))
+
+
+def _saved(run):
+    """The config of a run, with the place of the user's file as it is seen from any folder."""
+    config, found = from_dict(run["config"]), str(run["data"].get("provenance"))
+    kind, _, path = config.data.name.partition(":")
+    if kind == "npz" and not os.path.isabs(os.path.expanduser(path)) and os.path.exists(found.removeprefix("npz:")):
+        config.data.name = found
+    return config
 
 
 def _option(name, argv):

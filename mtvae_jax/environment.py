@@ -1,8 +1,12 @@
 """The machine a run is on: versions, device, and XLA's cache of compiled programs."""
 
 import contextlib
+import datetime
+import functools
 import os
 import platform
+import socket
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -74,7 +78,7 @@ def cache_directory():
 def versions():
     """Package → version, of Python and all that numbers depend on."""
     return {
-        "mtvae-jax": mtvae_jax.__version__,  # not from metadata: a clone runs without being installed
+        "mtvae-jax": _project_version(),
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in _PACKAGES},
     }
@@ -95,6 +99,26 @@ def require_device():
         raise UserError(
             f"JAX_PLATFORMS = {asked}: cannot be used here ({reason}); unset it to take what there is"
         ) from error
+
+
+@functools.cache
+def _project_version():
+    """As "0.1.0", or in a clone with its commit, "0.1.0+g742639c0f1d2", ending in "-dirty" where files were changed."""
+    version, root = mtvae_jax.__version__, Path(mtvae_jax.__file__).parent.parent
+    if not (root / ".git").exists():
+        return version
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):  # no git, or not for this user
+        return version
+    return f"{version}+g{found.stdout.strip()}"
+
+
+def origin():
+    """What a run was trained with, when and where: {"date": …, "host": …, "device": …, "versions": {…}}."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"date": now, "host": socket.gethostname(), "device": device(), "versions": versions()}
 
 
 def device():

@@ -22,7 +22,7 @@ from mtvae_jax.models import count_parameters
 from mtvae_jax.prior_figures import PriorFigures
 from mtvae_jax.replication import replicate
 from mtvae_jax.wording import number_of
-from mtvae_jax.workdir import open_workdir, read_json, read_summary, user_path, write_json
+from mtvae_jax.workdir import open_workdir, read_json, read_summary, record_origin, user_path, write_json
 
 _MOST_CLASSES = 65536
 
@@ -44,7 +44,7 @@ def train_prior(config, dataset, workdir, *, stop_requested=lambda: False, strea
     """
     workdir = user_path(workdir)
     with (
-        open_workdir(workdir, config, dataset, environment.versions()),  # by whose settings `load` finds this prior
+        open_workdir(workdir, config, dataset),  # by whose settings `load` finds this prior
         enough_memory("the second stage", config, "prior.batch_size", "prior.hidden_dim"),
     ):
         return _train_prior(config, dataset, workdir, stop_requested, stream)
@@ -58,6 +58,7 @@ def _train_prior(config, dataset, workdir, stop_requested, stream):
     if summary is not None:
         return summary
 
+    notes = record_origin(workdir, environment.origin())
     counts = count_labels(config, dataset)
     prior = LearnedPrior(
         config, dataset.image_shape, len(counts), label_counts=_unless_begun_without(counts, directory / "config.json")
@@ -86,7 +87,7 @@ def _train_prior(config, dataset, workdir, stop_requested, stream):
         directory,
         section="prior",
         clock=clock,
-        headline=[*_headline(config, parameters, model.step)],
+        headline=[*_headline(config, parameters, model.step), *(f"WARNING: {note}" for note in notes)],
         draw=PriorFigures(workdir / "figures", model, prior, dataset) if model.config.train.figures_every else None,
         stop_requested=stop_requested,
         stream=stream,
@@ -110,7 +111,7 @@ def _train_prior(config, dataset, workdir, stop_requested, stream):
         **{name: value for name, value in best.items() if name.startswith("val/")},
         **judged,
         **{f"test/{name}": value for name, value in bounds.items()},
-        "warnings": list(dataset.remarks),
+        "warnings": [*dataset.remarks, *notes],
         "parameters": parameters,
         "parameters_sha256": fingerprint(fitted.variables),
         "images_per_second": clock.images_per_second,

@@ -23,7 +23,7 @@ from mtvae_jax.replication import replicate
 from mtvae_jax.run_figures import RunFigures
 from mtvae_jax.trainee import Trainee
 from mtvae_jax.wording import number_of
-from mtvae_jax.workdir import describe, open_workdir, read_summary, user_path, write_json
+from mtvae_jax.workdir import describe, open_workdir, read_summary, record_origin, user_path, write_json
 
 
 class Job(NamedTuple):
@@ -59,7 +59,7 @@ def train_side_by_side(jobs, dataset, *, stop_requested=lambda: False):
     jobs = [job._replace(workdir=user_path(job.workdir)) for job in jobs]
     with contextlib.ExitStack() as locks:
         for job in jobs:
-            locks.enter_context(open_workdir(job.workdir, job.config, dataset, environment.versions()))
+            locks.enter_context(open_workdir(job.workdir, job.config, dataset))
         results = [_complete(job) for job in jobs]
         left = [index for index, summary in enumerate(results) if summary is None]
         if left:
@@ -77,7 +77,9 @@ def _complete(job):
 
 
 def _train(jobs, dataset, stop_requested):
-    trainees = [_trainee(job, dataset, side_by_side=len(jobs)) for job in jobs]
+    origin = environment.origin()
+    notes = [record_origin(job.workdir, origin) for job in jobs]
+    trainees = [_trainee(job, dataset, len(jobs), note) for job, note in zip(jobs, notes, strict=True)]
     results = fit_side_by_side(
         trainees,
         {"images": dataset.train},
@@ -86,12 +88,12 @@ def _train(jobs, dataset, stop_requested):
         stop_requested=stop_requested,
     )
     return [
-        result if isinstance(result, UserError) else _summarize(job, dataset, trainee, result)
-        for job, trainee, result in zip(jobs, trainees, results, strict=True)
+        result if isinstance(result, UserError) else _summarize(job, dataset, trainee, result, note)
+        for job, trainee, result, note in zip(jobs, trainees, results, notes, strict=True)
     ]
 
 
-def _trainee(job, dataset, side_by_side):
+def _trainee(job, dataset, side_by_side, notes):
     config, clock = job.config, Clock(side_by_side)
     objective = Objective(build_model(config, dataset.image_shape), config, dataset.image_shape)
     parameters = count_parameters(jax.eval_shape(objective.init, objective.base_key)["params"])
@@ -100,14 +102,16 @@ def _trainee(job, dataset, side_by_side):
         job.workdir,
         clock=clock,
         start=codebook_from_data(objective, dataset.train),
-        headline=headline(config, dataset, parameters),
+        headline=[*headline(config, dataset, parameters), *(f"WARNING: {note}" for note in notes)],
         draw=RunFigures(job.workdir / "figures", config, dataset) if config.train.figures_every else None,
         stream=job.stream,
     )
 
 
-def _summarize(job, dataset, trainee, fitted):
+def _summarize(job, dataset, trainee, fitted, notes):
     """Judges the best model on the test split, and writes summary.json.
+
+    **Arguments:** `notes`: sentences for its warnings.
 
     **Returns:** the summary, or the `UserError` that says which test images have no finite metrics.
     """
@@ -132,7 +136,7 @@ def _summarize(job, dataset, trainee, fitted):
         **test,
         **({} if by_count is None else {"test_reconstruction_by_pixels": {str(n): e for n, e in by_count.items()}}),
         **({} if kl is None else {"test_kl_per_dimension": sorted(map(float, kl), reverse=True)}),
-        "warnings": [*dataset.remarks, *(found.sentence for found in findings(best, config.model))],
+        "warnings": [*dataset.remarks, *notes, *(found.sentence for found in findings(best, config.model))],
         "beta": config.loss.beta,
         "variance": config.loss.variance,
         "parameters": count_parameters(fitted.variables["params"]),

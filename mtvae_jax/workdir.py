@@ -6,14 +6,15 @@ import json
 import os
 from pathlib import Path
 
-from mtvae_jax.config import from_dict, identity, run_hash, run_name, to_dict
+from mtvae_jax.config import from_dict, identity, model_name, run_hash, run_name, to_dict
 from mtvae_jax.distributed import on_main
 from mtvae_jax.errors import UserError
 from mtvae_jax.lock import FILE_NAME as LOCK
 from mtvae_jax.lock import hold
 
-# A run may be made longer as long as no step already taken would have been another.
-_MAY_GROW = "train.epochs"
+# A run may be made longer or shorter as long as no step already taken would have been another.
+_EPOCHS = "train.epochs"
+_NPZ = "npz:"
 _MADE_AGAIN = "restore it from a copy, or delete it: the same command makes it again"
 # What orbax takes for a glob pattern when it gathers the parts of a checkpoint; a backslash is a slash to tensorstore,
 # and "gs:/" the start of an address.
@@ -21,11 +22,26 @@ _MISREAD = ("*", "?", "[", "]", "\\", "gs:/")
 _ALSO_ELSEWHERE = "restore it from a copy; the same command in another --workdir writes the same"
 
 
+@on_main
 def default_workdir(config, dataset, runs="runs"):
     """`runs`/NAME-HASH, the same for the same resolved config: no timestamp, so that the same command resumes. Of a
-    data file's name the characters that no path of checkpoints may have become "_"."""
+    data file's name the characters that no path of checkpoints may have become "_".
+
+    A user's file may be named in many ways, and moved: the run of another path to the same images is the same run.
+    """
     name = f"{run_name(config, dataset.name)}-{run_hash(config)}"
-    return Path(runs) / "".join("_" if _misread_parts(character) else character for character in name)
+    usual = Path(runs) / "".join("_" if _misread_parts(character) else character for character in name)
+    if usual.exists() or not config.data.name.startswith(_NPZ) or not Path(runs).is_dir():
+        return usual
+    wanted = identity(to_dict(config)) | {"data.name": None}
+    for path in sorted(Path(runs).iterdir()):
+        with contextlib.suppress(UserError, NotADirectoryError):
+            run = read_json(path / "config.json") if path.name.startswith(f"{model_name(config)}-") else None
+            if not run or not _same_images(run, config, dataset):
+                continue
+            if identity(to_dict(from_dict(run["config"]))) | {"data.name": None} == wanted:
+                return path
+    return usual
 
 
 def user_path(path):
@@ -58,7 +74,7 @@ def _misread_parts(text):
 
 
 @on_main
-def open_workdir(workdir, config, dataset, versions):
+def open_workdir(workdir, config, dataset):
     """Makes the directory and writes config.json, or checks that the run in it is this one; no other process may use it
     meanwhile.
 
@@ -68,7 +84,7 @@ def open_workdir(workdir, config, dataset, versions):
     workdir = Path(workdir)
     require_storable(workdir)
     run = {"config": to_dict(config), "data": describe(dataset)}
-    run |= {"sha256": _checksum(run), "versions": versions}
+    run |= {"sha256": _checksum(run)}
     try:
         _check_link(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
@@ -78,12 +94,38 @@ def open_workdir(workdir, config, dataset, versions):
     lock = hold(workdir)
     try:
         if (workdir / "config.json").exists():
-            _check_same_run(workdir, config, dataset)
+            kept = _check_same_run(workdir, config, dataset)
+            run |= {part: kept[part] for part in ("versions", "history") if part in kept}
         write_json(workdir / "config.json", run)
     except BaseException:
         lock.release()
         raise
     return lock
+
+
+@on_main
+def record_origin(workdir, origin):
+    """Notes in config.json with what training begins or goes on, under "versions", and where it differs from before, at
+    the end of "history".
+
+    **Arguments:** `origin`: of `environment.origin`.
+    **Returns:** a list of sentences, empty unless the run's steps were taken under different versions or devices.
+    """
+    path = Path(workdir) / "config.json"
+    run = read_run(workdir)
+    history = run.get("history") or ([{"versions": run["versions"]}] if "versions" in run else [])
+    if not history or {**history[-1], "date": None} != {**origin, "date": None}:
+        history = [*history, origin]
+        write_json(path, run | {"versions": origin["versions"], "history": history})
+    seen = {}  # name -> what it was, in order
+    for entry in history:
+        for name, value in {**entry.get("versions", {}), "device": entry.get("device")}.items():
+            if name != "python" and value is not None:
+                seen.setdefault(name, {})[value] = None
+    changed = [f"{name} {', then '.join(values)}" for name, values in seen.items() if len(values) > 1]
+    if not changed:
+        return []
+    return [f"trained with {'; '.join(changed)}: its bits may differ from those of a run under one of them alone"]
 
 
 def examine_workdir(workdir, config, dataset):
@@ -129,7 +171,7 @@ def describe(dataset):
 
 
 def read_run(workdir):
-    """What config.json says: {"config": …, "data": …, "versions": …}.
+    """What config.json says: {"config": …, "data": …, "versions": …, "history": […]}.
 
     **Raises:** `UserError` where it is missing or damaged, or was changed by hand.
     """
@@ -219,15 +261,20 @@ def _check_not_of_others(workdir):
 
 
 def _check_same_run(workdir, config, dataset):
+    """What config.json says. **Raises:** `UserError` unless it is of this run."""
     run = read_run(workdir)
+    same_images = _same_images(run, config, dataset)
     old, new = identity(to_dict(from_dict(run["config"]))), identity(to_dict(config))
     for name in sorted(old.keys() | new.keys()):
-        if old.get(name) == new.get(name):
+        if old.get(name) == new.get(name) or (name == "data.name" and same_images):
             continue
-        if name == _MAY_GROW and new["train.schedule"] == "constant" and (old.get(name) or 0) < new[name]:
-            continue
+        hint = ""
+        if name == _EPOCHS and new["train.schedule"] == "constant":
+            if new[name] > (old.get(name) or 0) or _trained_no_further(workdir, config, dataset):
+                continue
+            hint = "; more have been trained; --finish ends it where it is"
         raise UserError(
-            f"{workdir}: holds a run with config.{name} = {old.get(name)}, not {new.get(name)}; "
+            f"{workdir}: holds a run with config.{name} = {old.get(name)}, not {new.get(name)}{hint}; "
             "give another directory with --workdir"
         )
     if run["data"].get("fingerprint") != dataset.fingerprint:
@@ -235,4 +282,22 @@ def _check_same_run(workdir, config, dataset):
             f"{workdir}: holds a run on other images ({run['data'].get('provenance')}) than these "
             f"({dataset.provenance}); give another directory with --workdir"
         )
+    return run
 
+
+def _same_images(run, config, dataset):
+    """Whether a run is on the images of this file of the user's, whatever its path was."""
+    data, name = run.get("data"), config.data.name
+    return name.startswith(_NPZ) and isinstance(data, dict) and data.get("fingerprint") == dataset.fingerprint
+
+
+def _trained_no_further(workdir, config, dataset):
+    """Whether a run can still end after the epochs of `config`: it has taken no step beyond; or it was complete by
+    then, and has ended no epoch since, so that its best model and its summary are what they were."""
+    folder, steps_per_epoch = Path(workdir) / "checkpoints", len(dataset.train) // config.train.batch_size
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    steps = max((int(name) for name in names if name.isdecimal()), default=0)
+    summary = read_summary(workdir)
+    if summary is not None and summary["epochs"] == config.train.epochs:
+        return steps // steps_per_epoch == config.train.epochs
+    return steps <= config.train.epochs * steps_per_epoch

@@ -252,7 +252,7 @@ def test_a_complete_run_answers_at_once_and_a_longer_one_goes_on(make_run, datas
     train(longer, dataset, tmp_path / "run", stream=io.StringIO())
     train(longer, dataset, tmp_path / "unbroken", stream=io.StringIO())
     assert_same_bits(tmp_path / "run", tmp_path / "unbroken")
-    with pytest.raises(UserError, match=r"config.train.epochs = 2, not 1; give another directory"):
+    with pytest.raises(UserError, match=r"config.train.epochs = 2, not 1; more have been trained; --finish"):
         train(config, dataset, tmp_path / "run")
 
 

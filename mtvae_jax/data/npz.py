@@ -75,7 +75,7 @@ class _Archive:
         self.path = path
         self.rounded = []  # remarks on floats that are finer than 256 levels
         if not os.path.exists(path):  # unlike Path.exists, never an error
-            raise self.error("no such file; data.name takes npz:PATH")
+            raise self.error("no such file; data.name takes npz:PATH, of a run that has begun a new path too")
         if not os.path.isfile(path):
             raise self.error("not a file; data.name takes npz:PATH of a file written by np.savez")
         if not os.access(path, os.R_OK):

@@ -1,122 +1,54 @@
 """All speed benchmarks in one run, the most important first, until its time is over.
 
     python -m benchmarks                                        # of everything what fits into nine minutes
-    python -m benchmarks --quick --only=parts,start             # a look
+    python -m benchmarks --only=parts,start --rounds=1 --seconds=0.1       # a look
     python -m benchmarks --minutes=60 --images=npz:a.npz,npz:b.npz
 
 After every measurement DEVICE-DATE.json and the tables of DEVICE-DATE.md are written anew. What this machine lacks,
 what fails and what there is no time for is said there, and ends nothing.
 """
 
-import argparse
-import contextlib
-import os
-import signal
-import time
-import traceback
-from pathlib import Path
-
-# The processes that a benchmark compares share the GPU with this one.
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-
 import jax
 
-from benchmarks import images
-from benchmarks.record import RESULTS, Record
-from benchmarks.sections import SECTIONS, Sections, Unavailable
-from mtvae_jax import environment
+from benchmarks import ceiling, evaluation_speed, parts, prior_speed, replicates, scaling, start_up, training_speed
+from benchmarks.harness import command
+from benchmarks.models import SHAPES
+from mtvae_jax.methods import METHODS
+
+MODULES = ceiling, training_speed, parts, start_up, replicates, prior_speed, evaluation_speed, scaling
+BENCHMARKS = [module.BENCHMARK for module in MODULES]
+DEFAULTS = {
+    "methods": ",".join(METHODS),
+    "shapes": ",".join("x".join(map(str, shape)) for shape in SHAPES),
+    "precisions": "float32,bfloat16",
+    "rounds": 3,
+    "minutes": 9.0,
+}
 
 
-class TimeIsOver(BaseException):
-    """Raised wherever the program is when its minutes are over; not to be taken for a failure."""
+def rank(benchmark, model):
+    """The order of importance; None for what this run leaves out.
 
-
-def run(units, record, deadline, *, clock=time.monotonic, say=print):
-    """Measures one unit after the other. No unit is begun that is likely to outlast the deadline, as far as others of
-    its section tell; of those that remain, shorter ones still have their turn.
-
-    **Arguments:** `units`: of `sections.Unit`; `deadline`: on the `clock`.
-    **Returns:** whether a unit was cut off.
+    The device's ceilings, then the multi-decoder models on the smallest images, on the largest, in bfloat16, and then
+    the others. XLA computes in bfloat16 on GPUs; on CPUs it only rounds to it.
     """
-    longest, cut_off = {}, False
-    for unit in units:
-        began = clock()
-        if began + longest.get(unit.section, 0.0) > deadline:
-            record.leave_out(unit.section, unit.name, "no time left")
-            continue
-        try:
-            figures, tables = unit.measure()
-            tables = [table._replace(lines=list(table.lines)) for table in tables]
-        except TimeIsOver:
-            record.leave_out(unit.section, unit.name, "begun, but no time left")
-            deadline, cut_off = began, True  # for all that follow
-        except Unavailable as error:
-            record.leave_out(unit.section, unit.name, str(error))
-            say(f"\n{unit.section}, {unit.name}: left out, {error}")
-        except Exception as error:
-            traceback.print_exc()
-            record.leave_out(unit.section, unit.name, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
-        else:
-            record.add(unit.section, unit.name, figures, tables)
-            longest[unit.section] = max(longest.get(unit.section, 0.0), clock() - began)
-            say(f"\n{unit.section}, {unit.name} ({clock() - began:.0f} s)")
-            for table in tables:
-                say(table.header, *table.lines, sep="\n", flush=True)
-        if not cut_off:
-            jax.clear_caches()
-    return cut_off
-
-
-@contextlib.contextmanager
-def interrupted_after(seconds):
-    """Raises `TimeIsOver` in the block once so many seconds have passed."""
-
-    def stop(number, frame):
-        raise TimeIsOver
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, all by default: %(default)s")
-    parser.add_argument("--quick", action="store_true", help="one short round of each: a look, no result")
-    parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--images", default="", help="datasets (npz:PATH, …); without, digits enlarged and coloured")
-    parser.add_argument("--peers", default="eager,channels_last,compile", help="PyTorch's; empty for none")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="a folder; default: benchmarks/results")
-    flags = parser.parse_args()
-    began = time.monotonic()
-    sections = flags.only.split(",")
-    if unknown := set(sections) - set(SECTIONS):
-        parser.error(f"--only={','.join(sorted(unknown))}: the sections are {', '.join(SECTIONS)}")
-
-    environment.configure()
-    datasets = [name for name in flags.images.split(",") if name]
-    loaded = {shape: images.load(shape, datasets) for shape in images.SHAPES}
-    shown = {"×".join(map(str, shape)): what for shape, (_, what) in loaded.items()}
-    record = Record(flags.output, {"quick": flags.quick, "images": shown})
-    pictures = {shape: array for shape, (array, _) in loaded.items()}
-    peers = [peer for peer in flags.peers.split(",") if peer]
-    units = Sections(pictures, peers, flags.quick).units(sections)
-    deadline = began + 60 * flags.minutes
-    try:
-        with interrupted_after(deadline - time.monotonic()):
-            cut_off = run(units, record, deadline)
-    except TimeIsOver:  # between two measurements
-        record.save()
-        cut_off = True
-    done = sum(map(len, record.results.values()))
-    print(f"\n{record.path.with_suffix('.md')}: {done} of {len(units)} measurements", flush=True)
-    if cut_off:
-        os._exit(0)  # the device is still at work, which the end of the interpreter would trip over
+    if model is None:
+        return -1
+    on_cpu, narrow = jax.default_backend() == "cpu", model.precision == "bfloat16"
+    multi = model.method == "multi_decoder"
+    if narrow and (on_cpu or not multi or benchmark.name == "prior"):
+        return None
+    several = model.latent == "gaussian" and (on_cpu or jax.device_count() > 1)
+    once = {
+        "start": 1,
+        "replicates": 2 if on_cpu else 8,  # where every convolution is tried in several ways, this compiles the longest
+        "scaling": 2 if several else None,
+    }
+    if benchmark.name in once:
+        return once[benchmark.name] if model.shape == (28, 28, 1) and multi and not narrow else None
+    by_size = {(28, 28, 1): 0, (64, 64, 3): 1}.get(model.shape, 3)
+    return by_size + 2 * narrow + 10 * (not multi)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, *BENCHMARKS, rank=rank, **DEFAULTS)

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from benchmarks.harness import Benchmark, Table, command
 from benchmarks.turns import recurrence, take_turns
-from mtvae_jax import environment
 
 # Of float32 operands on a GPU XLA takes 10 bits of mantissa ("tf32") unless it is told not to.
 _PRECISIONS = {
@@ -25,7 +25,7 @@ _SIDES = {"cpu": (1024, 2048), "gpu": (4096, 8192)}
 _TRIAD_BYTES = {"cpu": 64 * 2**20, "gpu": 2**30}  # of one array, beyond all caches
 
 
-def measure(*, rounds=5, seconds=0.5):
+def measure(*, rounds, seconds):
     """**Returns:** {"matmul": precision → FLOP/s, the best of several sizes; "bytes_per_second": of a ← s · a + b}."""
     precisions = ["float32"] if jax.default_backend() == "cpu" else _PRECISIONS
     products = {(precision, side): product(precision, side) for precision in precisions for side in _here(_SIDES)}
@@ -58,16 +58,6 @@ def training_precision(precision):
     return "tf32" if precision == "float32" and jax.default_backend() == "gpu" else precision
 
 
-HEADER = "| ceiling | measured |\n|---|---|"
-
-
-def rows(ceilings):
-    """The lines of a Markdown table for `measure`'s figures."""
-    for precision, flops in ceilings["matmul"].items():
-        yield f"| products of matrices, {precision} | {flops / 1e9:,.0f} GFLOP/s |"
-    yield f"| memory traffic, read and written | {ceilings['bytes_per_second'] / 1e9:,.1f} GB/s |"
-
-
 @functools.cache
 def _orthogonal(side):
     return jax.random.orthogonal(jax.random.key(1), side)
@@ -77,6 +67,14 @@ def _here(table):
     return table["cpu" if jax.default_backend() == "cpu" else "gpu"]
 
 
+def rows(name, figures):
+    for precision, flops in figures["matmul"].items():
+        yield f"products of matrices, {precision}", f"{flops / 1e9:,.0f} GFLOP/s"
+    yield "memory traffic, read and written", f"{figures['bytes_per_second'] / 1e9:,.1f} GB/s"
+
+
+TABLE = Table("The device's ceilings", ("ceiling", "measured"), rows)
+BENCHMARK = Benchmark("ceilings", measure, (TABLE,), seconds=0.5, per_model=False)
+
 if __name__ == "__main__":
-    environment.configure()
-    print(HEADER, *rows(measure()), sep="\n")
+    command(__doc__, BENCHMARK)

@@ -1,25 +1,31 @@
 """Packs the benchmarks and the studies for a machine with GPUs, JAX and PyTorch, but without a network.
 
     python -m benchmarks.gpu_bundle OUT_DIR --images=FILE.npz   # then carry OUT_DIR there, and run
-    OUT=RESULTS_DIR bash OUT_DIR/benchmarks.sh                  # there; nine minutes
+    OUT=RESULTS_DIR bash OUT_DIR/benchmarks.sh                  # there; eight minutes, or MINUTES=…
     OUT=RESULTS_DIR bash OUT_DIR/study.sh                       # there; nine minutes, or MINUTES=…
 
 The folder holds the code, wheels of what such machines tend to lack, the images that are named, and the scripts of
-`benchmarks/gpu_scripts`. `study.sh` runs `configs/thesis.py:all` on the images by the protocol `small` with 5 seeds and
-40 epochs. PYTHON names an interpreter.
+`benchmarks/gpu_scripts`, which first ask pip whether the versions there are those that pyproject.toml admits.
+`benchmarks.sh --only=training,parts` leaves the more time to these: on GPUs every program is compiled for long, as each
+convolution is tried in several ways. `study.sh` runs `configs/thesis.py:all` on the images by the protocol `small` with
+5 seeds and 40 epochs. PYTHON names an interpreter.
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.harness import ROOT, commit
+
 SCRIPTS = Path(__file__).parent / "gpu_scripts"
 CODE = ("mtvae_jax", "benchmarks", "configs", "launch.py")
 WHEELS = ("ml-collections", "tensorboardX")  # pure Python, in the versions installed here
+FOR_DOWNLOADS = ("tensorflow-datasets", "importlib-resources", "beautifulsoup4")  # of no use without a network
 LIMIT_BYTES = 60 * 2**20
 
 
@@ -36,6 +42,8 @@ def pack(directory, image_files=()):
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "results"))
         else:
             shutil.copy(source, target)
+    (directory / "code" / "commit").write_text(f"{commit()}\n")
+    (directory / "requirements.txt").write_text("\n".join(requirements()) + "\n")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     wheels = [f"{name}=={metadata.version(name)}" for name in WHEELS]
     subprocess.run([*pip, "--dest", str(directory / "wheels"), *wheels], check=True)
@@ -48,6 +56,12 @@ def pack(directory, image_files=()):
     if size > LIMIT_BYTES:
         raise SystemExit(f"{directory}: {size / 2**20:.0f} MiB, more than {LIMIT_BYTES // 2**20}: fewer images")
     return size
+
+
+def requirements():
+    """What pyproject.toml asks for, but for what downloads datasets."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [line for line in project["dependencies"] if re.match(r"[\w-]+", line)[0] not in FOR_DOWNLOADS]
 
 
 def main():

@@ -1,22 +1,26 @@
-"""Where the time of a training step goes: each part alone, in turns with the whole step.
+"""Where the time of a training step goes: each part alone, in turns with the whole step and the device's ceilings.
 
     python -m benchmarks.parts                                  # gauss_multi and vq_multi, 28×28×1
     python -m benchmarks.parts --latents=vq --methods=plain,single_decoder --shapes=64x64x3
 
 A part is a compiled program that does what the step does for it, gradients included, and nothing else; a share is its
 time over that of the whole step, within a round of turns. The parts need not sum to 1: what the step does besides
-(gathering the batch, random keys, metrics) is in none of them, and alone a part cannot share what XLA fuses. Masks are
-timed for every sampling type that the method can have, against the same step.
+(gathering the batch, random keys, metrics) is in none of them, and alone a part cannot share what XLA fuses, nor, on a
+GPU, the start of its kernels. Masks are timed for every sampling type that the method can have, against the same step.
+
+A model's floor is the time that its arithmetic takes at the ceiling of products, or its memory traffic at the ceiling
+of the memory, whichever is longer.
 """
 
+import statistics
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from benchmarks import ceiling
-from benchmarks.by_model import print_table
-from benchmarks.program_cost import step_bytes, step_flops
+from benchmarks.harness import Benchmark, Table, command, spread
+from benchmarks.program_cost import bytes_per_image, step_bytes, step_flops
 from benchmarks.training import Training, objective_of
 from benchmarks.turns import depending_on, ratio, recurrence, repeated, take_turns
 from mtvae_jax.conditioning import condition, image_keys
@@ -29,34 +33,48 @@ from mtvae_jax.optimizer import make_optimizer
 STEP, MATMUL, TRIAD = "whole step", "product of matrices", "triad"
 
 
-def measure(config, images, *, rounds=5, seconds=0.5):
-    """**Arguments:** `config`: resolved; `images`: uint8 [N, H, W, C].
-
-    **Returns:** {"images_per_second": a list, one a round, "compile_seconds", "memory_bytes", "flops_per_image",
-    "bytes_per_image", "ceilings": of the machine, in the same rounds: "flops_per_second" and "bytes_per_second"; and
-    "shares": part → {"median", "least", "greatest"} of the step}.
+def measure(config, images, *, rounds, seconds):
+    """**Returns:** {"images_per_second": a list, one a round, "compile_seconds", "memory_bytes", "flops_per_image",
+    "bytes_per_image": None if unknown; "ceilings": of the machine, in the same rounds, and "reached": of them,
+    "flops_per_second" and "bytes_per_second"; "shares": part → `turns.ratio` to the step}.
     """
     image_shape = images.shape[1:]
-    training = Training(objective_of(config, image_shape), {"images": images})
+    training = Training({"images": images}, objective_of(config, image_shape))
     matmul, flops = ceiling.product(ceiling.training_precision(config.train.precision))
     triad, traffic = ceiling.triad()
     competitors = {STEP: training, MATMUL: matmul, TRIAD: triad, **programs(config, images)}
     times = take_turns(competitors, rounds=rounds, seconds=seconds)
     whole = times.pop(STEP)
-    return {
-        "images_per_second": [training.batch_size / time for time in whole],
+    on_cpu = jax.default_backend() == "cpu"  # whose own program is not the one to count
+    figures = {
+        "images_per_second": [training.images_per_step / time for time in whole],
         "compile_seconds": training.compile_seconds,
         "memory_bytes": training.memory_bytes,
         "flops_per_image": step_flops(config, image_shape),
-        "bytes_per_image": step_bytes(config, image_shape)
-        if jax.default_backend() == "cpu"
-        else training.bytes_per_image,
+        "bytes_per_image": step_bytes(config, image_shape) if on_cpu else bytes_per_image(training.compiled, config),
         "ceilings": {
             "flops_per_second": [flops / time for time in times.pop(MATMUL)],
             "bytes_per_second": [traffic / time for time in times.pop(TRIAD)],
         },
         "shares": {name: ratio(time, whole) for name, time in times.items()},
     }
+    return figures | {"reached": reached(figures)}
+
+
+def reached(figures):
+    """Training against the two ceilings.
+
+    **Returns:** {"flops_per_second", "bytes_per_second"} → {"median": of training, "share": of the ceiling, a
+    `turns.ratio`}; None for what is unknown.
+    """
+    shares = {}
+    for name, cost in (("flops_per_second", "flops_per_image"), ("bytes_per_second", "bytes_per_image")):
+        if figures[cost] is None:
+            shares[name] = None
+            continue
+        speeds = [speed * figures[cost] for speed in figures["images_per_second"]]
+        shares[name] = {"median": statistics.median(speeds), "share": ratio(speeds, figures["ceilings"][name])}
+    return shares
 
 
 def programs(config, images):
@@ -170,18 +188,39 @@ def _samplings(method):
     return tuple(sampling for sampling in SAMPLINGS if sampling != "exact" or method.counts == "constant")
 
 
-# ------------------------------------------------------------------------------------------------------------ the table
-
-HEADER = "| model | images | part | share of the step, % |\n|---|---|---|---|"
+# ----------------------------------------------------------------------------------------------------------- the tables
 
 
-def rows(model, shape, result):
-    """The lines of a Markdown table for `measure`'s figures: median (least – greatest)."""
-    size = "×".join(map(str, shape))
-    for part, share in result["shares"].items():
-        median, least, greatest = (100 * share[name] for name in ("median", "least", "greatest"))
-        yield f"| {model} | {size} | {part} | {median:.2g} ({least:.2g} – {greatest:.2g}) |"
+def against_the_ceilings(name, figures):
+    flops, traffic = figures["reached"]["flops_per_second"], figures["reached"]["bytes_per_second"]
+    yield (
+        name,
+        f"{statistics.median(figures['images_per_second']):,.0f}",
+        f"{figures['flops_per_image'] / 1e6:,.1f}",
+        f"{flops['median'] / 1e9:,.0f}",
+        spread(flops["share"], ".0f", 100),
+        "unknown" if traffic is None else f"{figures['bytes_per_image'] / 1e3:,.0f}",
+        "" if traffic is None else f"{traffic['median'] / 1e9:,.1f}",
+        "" if traffic is None else spread(traffic["share"], ".0f", 100),
+        f"{figures['memory_bytes'] / 2**20:,.0f} MiB",
+        f"{figures['compile_seconds']:.1f}",
+    )
 
+
+def shares(name, figures):
+    for part, share in figures["shares"].items():
+        yield name, part, spread(share, ".2g", 100)
+
+
+CEILINGS = (
+    "model", "images/s", "MFLOP an image", "GFLOP/s", "of the ceiling, %", "KB an image", "GB/s", "of the ceiling, %",
+    "memory", "compilation, s",
+)  # fmt: skip
+TABLES = (
+    Table("Training against the ceilings", CEILINGS, against_the_ceilings),
+    Table("Parts of a training step", ("model", "part", "share of the step, %"), shares),
+)
+BENCHMARK = Benchmark("parts", measure, TABLES, seconds=0.3)
 
 if __name__ == "__main__":
-    print_table(__doc__, measure, HEADER, rows, methods="multi_decoder", seconds=0.5)
+    command(__doc__, BENCHMARK, seconds=0.5)

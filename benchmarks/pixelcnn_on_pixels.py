@@ -11,8 +11,6 @@ command goes on.
 """
 
 import argparse
-import datetime
-import json
 import math
 import re
 from pathlib import Path
@@ -22,14 +20,13 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from benchmarks.harness import RESULTS, Record, Table, Unit, run
 from mtvae_jax import environment
 from mtvae_jax.clock import Clock
 from mtvae_jax.data import load_dataset
 from mtvae_jax.fit import fit
 from mtvae_jax.models.pixelcnn import GatedPixelCNN
 from mtvae_jax.replication import replicate
-
-RESULTS = Path(__file__).parent / "results"
 
 
 class PixelObjective:
@@ -84,6 +81,25 @@ class PixelObjective:
         return levels.astype(jnp.int32).reshape(*images.shape[:2], -1)
 
 
+def measure(flags, dataset, workdir):
+    """Trains, or goes on. **Returns:** {"images", "best_epoch", "test": metrics, and what the run's clock says}."""
+    network = GatedPixelCNN(
+        num_codes=flags.levels, hidden_dim=flags.hidden_dim, num_layers=flags.num_layers, dropout=flags.dropout
+    )
+    settings = {"epochs": flags.epochs, "batch_size": flags.batch_size, "learning_rate": flags.learning_rate}
+    settings |= {"schedule": "cosine", "warmup_epochs": 0.0, "weight_decay": 0.0, "clip_norm": 1.0, "ema_decay": 0.999}
+    objective, clock = PixelObjective(network, ConfigDict(settings), dataset.image_shape), Clock()
+    train, validation, test = ({"images": split} for split in (dataset.train, dataset.validation, dataset.test))
+    fitted = fit(objective, train, validation, workdir, section="train", clock=clock)
+    metrics = fitted.evaluate(replicate(fitted.variables), fitted.evaluate.place(test))
+    best = {"images": len(dataset.train), "best_epoch": fitted.record["epoch"]}
+    return best | {"test": metrics} | clock.record()
+
+
+def rows(name, figures):
+    yield name, f"{figures['test']['nats']:.2f}", f"{figures['test']['bits_per_dim']:.3f}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="mnist_sample")
@@ -96,52 +112,18 @@ def main():
     parser.add_argument("--num-layers", type=int, default=15)
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--workdir", type=Path, default=Path("runs/pixelcnn_on_pixels"))
+    parser.add_argument("--output", type=Path, default=RESULTS, help="a folder; default: benchmarks/results")
     flags = parser.parse_args()
     environment.configure()
-
     dataset = load_dataset(flags.dataset, directory=flags.data_dir)
-    network = GatedPixelCNN(
-        num_codes=flags.levels, hidden_dim=flags.hidden_dim, num_layers=flags.num_layers, dropout=flags.dropout
-    )
-    settings = ConfigDict(
-        {
-            "epochs": flags.epochs,
-            "batch_size": flags.batch_size,
-            "learning_rate": flags.learning_rate,
-            "weight_decay": 0.0,
-            "schedule": "cosine",
-            "warmup_epochs": 0.0,
-            "clip_norm": 1.0,
-            "ema_decay": 0.999,
-        }
-    )
-    objective, clock = PixelObjective(network, settings, dataset.image_shape), Clock()
-    settings_given = {key: value for key, value in vars(flags).items() if key not in ("workdir", "data_dir")}
-    name = "-".join(f"{key}={value}" for key, value in sorted(settings_given.items()))
-    fitted = fit(
-        objective,
-        {"images": dataset.train},
-        {"images": dataset.validation},
-        flags.workdir / re.sub(r"[^\w=.-]+", "-", name),
-        section="train",
-        clock=clock,
-    )
-    test = fitted.evaluate(replicate(fitted.variables), fitted.evaluate.place({"images": dataset.test}))
-    print(f"| {dataset.name} | {flags.levels} levels | {test['nats']:.2f} nats | {test['bits_per_dim']:.3f} bits/dim |")
-    device, today = environment.device(), datetime.date.today().isoformat()
-    device_name = re.sub(r"\W+", "-", device).strip("-")
-    path = RESULTS / f"pixelcnn-{dataset.name}-{flags.levels}-{device_name}-{today}.json"
-    record = {
-        "date": today,
-        "device": device,
-        "versions": environment.versions(),
-        "flags": settings_given,
-        "images": len(dataset.train),
-        "best_epoch": fitted.record["epoch"],
-        "test": test,
-        **clock.record(),
-    }
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    settings = {key: value for key, value in vars(flags).items() if key not in ("workdir", "data_dir", "output")}
+    name = "-".join(f"{key}={value}" for key, value in sorted(settings.items()))
+    workdir = flags.workdir / re.sub(r"[^\w=.-]+", "-", name)
+    table = Table("The PixelCNN on pixels", ("pixels", "nats", "bits/dim"), rows)
+    what = f"{dataset.name}, {flags.levels} levels"
+    unit = Unit("pixelcnn", what, lambda: measure(flags, dataset, workdir), (table,))
+    record = Record(flags.output, f"pixelcnn-{dataset.name}-{flags.levels}", [unit], flags=settings)
+    raise SystemExit(run([unit], record))
 
 
 if __name__ == "__main__":

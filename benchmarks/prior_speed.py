@@ -12,29 +12,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.by_model import print_table
+from benchmarks.harness import Benchmark, Table, command
 from benchmarks.training import Training
 from benchmarks.turns import take_turns
 from mtvae_jax.learned_prior import LearnedPrior
-from mtvae_jax.models import build_model, count_parameters
+from mtvae_jax.models import build_model
 from mtvae_jax.prior import has_second_stage
 
 
-def measure(config, images, *, rounds=5, seconds=1.0):
-    """**Arguments:** `config`: resolved, with a second stage; `images`: uint8 [N, H, W, C].
-
-    **Returns:** {"steps_per_second": a list, one a round, "batch_size", "parameters", "compile_seconds",
+def measure(config, images, *, rounds, seconds):
+    """**Returns:** {"steps_per_second": a list, one a round, "batch_size", "parameters", "compile_seconds",
     "memory_bytes"}.
     """
     prior = LearnedPrior(config, images.shape[1:], num_classes=0)
-    objective = prior.objective()
-    training = Training(objective, prior.rows(_latents(config, images), images, None))
+    training = Training(prior.rows(_latents(config, images), images, None), prior.objective())
     times = take_turns({"training": training}, rounds=rounds, seconds=seconds)["training"]
-    parameters = count_parameters(jax.eval_shape(objective.init, objective.base_key)["params"])["total"]
     return {
         "steps_per_second": [1 / time for time in times],
-        "batch_size": training.batch_size,
-        "parameters": parameters,
+        "batch_size": training.images_per_step,
+        "parameters": training.parameters,
         "compile_seconds": training.compile_seconds,
         "memory_bytes": training.memory_bytes,
     }
@@ -56,17 +52,15 @@ def _latents(config, images):
     return random.normal(size=shape).astype(one.dtype)
 
 
-HEADER = "| second stage of | images | parameters | steps/s | images/s | compilation, s |\n|---|---|---|---|---|---|"
+def rows(name, figures):
+    steps = statistics.median(figures["steps_per_second"])
+    speed, compilation = steps * figures["batch_size"], figures["compile_seconds"]
+    yield name, f"{figures['parameters']:,}", f"{steps:,.1f}", f"{speed:,.0f}", f"{compilation:.1f}"
 
 
-def rows(model, shape, result):
-    """The line of a Markdown table for `measure`'s figures."""
-    size, steps = "×".join(map(str, shape)), statistics.median(result["steps_per_second"])
-    yield (
-        f"| {model} | {size} | {result['parameters']:,} | {steps:,.1f} | {steps * result['batch_size']:,.0f} | "
-        f"{result['compile_seconds']:.1f} |"
-    )
-
+COLUMNS = ("second stage of", "parameters", "steps/s", "images/s", "compilation, s")
+TABLE = Table("Training of the second stage", COLUMNS, rows)
+BENCHMARK = Benchmark("prior", measure, (TABLE,), seconds=1.0, wanted=has_second_stage)
 
 if __name__ == "__main__":
-    print_table(__doc__, measure, HEADER, rows, methods="plain,multi_decoder", seconds=1.0, wanted=has_second_stage)
+    command(__doc__, BENCHMARK, methods="plain,multi_decoder")

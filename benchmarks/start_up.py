@@ -1,13 +1,12 @@
 """From the start of the process to the first step of training, and how much of it is compiling.
 
     python -m benchmarks.start_up                       # gauss_multi and vq_multi on the sample that comes with us
-    python -m benchmarks.start_up --configs=gauss_plain --dataset=npz:my.npz
+    python -m benchmarks.start_up --latents=gaussian --methods=plain --dataset=npz:my.npz
 
-Each run is `launch.py` in a process and a work directory of its own. The first finds an empty cache of compiled
-programs, the second what the first has left there.
+Each run is `launch.py` with the model's file in `configs/`, in a process and a work directory of its own. The first
+finds an empty cache of compiled programs, the second what the first has left there.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -16,30 +15,33 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.harness import ROOT, Benchmark, Table, command
+from mtvae_jax.config import model_name
+
 COLD, CACHED = "cold", "cached"
 
 # One epoch of the first stage, and no more of it than the first step needs.
 _SHORT = ("train.epochs=1", "prior.epochs=0", "generation.num_samples=0", "data.max_train=512")
 
 
-def measure(config, dataset="mnist_sample"):
-    """**Arguments:** `config`: the name of a file in `configs/`.
+def measure(config, images, *, rounds, seconds, dataset):
+    """Once each, whatever `rounds` and `seconds` are.
 
     **Returns:** {"cold", "cached"} → {"first_step_seconds": since the start of the process, "compile_seconds": of the
     training program}.
     """
     with tempfile.TemporaryDirectory() as directory:
-        cache = Path(directory) / "cache"
-        return {name: _launch(config, dataset, Path(directory) / name, cache) for name in (COLD, CACHED)}
+        return {name: _launch(model_name(config), dataset, Path(directory), name) for name in (COLD, CACHED)}
 
 
-def _launch(config, dataset, workdir, cache):
+def _launch(model, dataset, directory, name):
+    workdir = directory / name
     settings = [f"--config.{setting}" for setting in _SHORT]
-    settings += [f"--config=configs/{config}.py:{dataset}", f"--workdir={workdir}"]
-    command, environment = [sys.executable, "launch.py", *settings], {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    settings += [f"--config=configs/{model}.py:{dataset}", f"--workdir={workdir}"]
+    command = [sys.executable, "launch.py", *settings]
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(directory / "cache")}
     start = time.time()
-    run = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with status {run.returncode}: {run.stderr.strip()[-2000:]}")
     path = workdir / "summary.json"
@@ -52,24 +54,19 @@ def _launch(config, dataset, workdir, cache):
     }
 
 
-HEADER = "| model | compiled programs | first step after, s | compiling the training program, s |\n|---|---|---|---|"
+def rows(name, figures):
+    for cache, times in figures.items():
+        yield name, cache, f"{times['first_step_seconds']:.1f}", f"{times['compile_seconds']:.1f}"
 
 
-def rows(model, result):
-    """The lines of a Markdown table for `measure`'s figures."""
-    for cache, times in result.items():
-        yield f"| {model} | {cache} | {times['first_step_seconds']:.1f} | {times['compile_seconds']:.1f} |"
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--configs", default="gauss_multi,vq_multi")
-    parser.add_argument("--dataset", default="mnist_sample")
-    flags = parser.parse_args()
-    print(HEADER)
-    for config in flags.configs.split(","):
-        print(*rows(config, measure(config, flags.dataset)), sep="\n", flush=True)
-
+COLUMNS = ("model", "compiled programs", "first step after, s", "compiling the training program, s")
+BENCHMARK = Benchmark(
+    "start",
+    measure,
+    (Table("From the start of the process to the first step", COLUMNS, rows),),
+    seconds=0.0,
+    options={"dataset": ("mnist_sample", "what to train on")},
+)
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, BENCHMARK)

@@ -1,11 +1,65 @@
-"""Programs of one process that take turns, so that their times compare while the machine's speed drifts."""
+"""Programs that take turns, so that their times compare while the machine's speed drifts.
 
+That drift is of tens of per cent within minutes. So all that is compared is compiled first and then timed in turns,
+round after round; a ratio is taken within a round, and its median over the rounds is the result.
+"""
+
+import math
 import statistics
 import time
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+
+class Program:
+    """**Arguments:** `run(num)`: does the work `num` times and waits for it; `compile_seconds`: what it took;
+    `multiple`: one of `run`'s times is so many repetitions."""
+
+    def __init__(self, run, compile_seconds=0.0, *, multiple=1):
+        self._run = run
+        self.compile_seconds = compile_seconds
+        self._multiple = multiple
+
+    def seconds(self, num):
+        """The time of one repetition, of `num` of them or a few more."""
+        times = math.ceil(num / self._multiple)
+        start = time.perf_counter()
+        self._run(times)
+        return (time.perf_counter() - start) / (times * self._multiple)
+
+
+def take_turns(programs, *, rounds, seconds):
+    """Times programs in turns of about so many seconds, forwards and backwards.
+
+    **Arguments:** `programs`: name → `Program`. **Returns:** name → seconds a repetition, a list, one a round.
+    """
+    numbers = {name: _number(program, seconds) for name, program in programs.items()}
+    times = {name: [] for name in programs}
+    for turn in range(rounds):
+        for name in programs if turn % 2 == 0 else reversed(programs):
+            times[name].append(programs[name].seconds(numbers[name]))
+    return times
+
+
+def _number(program, seconds):
+    """How many repetitions take about so long. Longer and longer calls, as short ones say little."""
+    program.seconds(1)  # a warm-up
+    number, once = 1, program.seconds(1)
+    while number * once < seconds / 4:
+        number = max(2 * number, round(seconds / 4 / max(once, 1e-9) / 4))
+        once = program.seconds(number)
+    return max(1, round(seconds / once))
+
+
+def ratio(numerators, denominators):
+    """Of paired figures, one a round: {"median", "least", "greatest"}."""
+    ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
+    return {"median": statistics.median(ratios), "least": min(ratios), "greatest": max(ratios)}
+
+
+# --------------------------------------------------------------------------------------------- a function as a program
 
 
 def recurrence(function, start, operands):
@@ -16,9 +70,18 @@ def recurrence(function, start, operands):
     first results, given away.
     **Returns:** a `Program` for `take_turns`.
     """
+    # On a GPU the host is asked, in some 20 microseconds, whether a loop of unknown length goes on. Then the loop runs
+    # over another one whose length is known.
+    known = 1 if jax.default_backend() == "cpu" else 32
 
     def loop(num, results, operands):
-        return lax.fori_loop(0, num, lambda number, results: function(number, results, operands), results)
+        def one(number, results):
+            return function(number, results, operands)
+
+        def many(number, results):
+            return lax.fori_loop(0, known, lambda inner, results: one(known * number + inner, results), results)
+
+        return lax.fori_loop(0, num, one if known == 1 else many, results)
 
     began, results = time.perf_counter(), start
     compiled = jax.jit(loop, donate_argnums=1).lower(1, start, operands).compile()
@@ -28,7 +91,7 @@ def recurrence(function, start, operands):
         nonlocal results
         results = jax.block_until_ready(compiled(num, results, operands))
 
-    return Program(run, compile_seconds)
+    return Program(run, compile_seconds, multiple=known)
 
 
 def repeated(function, varying, fixed=()):
@@ -58,46 +121,3 @@ def depending_on(results, varying):
         return leaf + nothing.astype(leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
     return jax.tree.map(nudge, varying)
-
-
-class Program:
-    """**Arguments:** `run(num)`: does the work so many times and waits for it; `compile_seconds`: what it took."""
-
-    def __init__(self, run, compile_seconds=0.0):
-        self._run = run
-        self.compile_seconds = compile_seconds
-
-    def seconds(self, num):
-        """The time of one of `num` repetitions."""
-        start = time.perf_counter()
-        self._run(num)
-        return (time.perf_counter() - start) / num
-
-
-def take_turns(programs, *, rounds, seconds):
-    """Times programs in turns of about so many seconds, forwards and backwards.
-
-    **Arguments:** `programs`: name → `Program`. **Returns:** name → seconds a repetition, a list, one a round.
-    """
-    numbers = {name: _number(program, seconds) for name, program in programs.items()}
-    times = {name: [] for name in programs}
-    for turn in range(rounds):
-        for name in programs if turn % 2 == 0 else reversed(programs):
-            times[name].append(programs[name].seconds(numbers[name]))
-    return times
-
-
-def ratio(numerators, denominators):
-    """Of paired figures, one a round: {"median", "least", "greatest"}."""
-    ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
-    return {"median": statistics.median(ratios), "least": min(ratios), "greatest": max(ratios)}
-
-
-def _number(program, seconds):
-    """How many repetitions take about so long. Longer and longer calls, as short ones say little."""
-    program.seconds(1)  # a warm-up
-    number, once = 1, program.seconds(1)
-    while number * once < seconds / 4:
-        number = max(2 * number, round(seconds / 4 / max(once, 1e-9) / 4))
-        once = program.seconds(number)
-    return max(1, round(seconds / once))

@@ -13,7 +13,7 @@ import pytest
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from small_runs import ROOT, small_config
 
-from benchmarks.images import thesis_model
+from benchmarks.models import thesis_model
 from benchmarks.program_cost import step_flops, steps_and_arguments
 from mtvae_jax.conditioning import condition, image_keys
 from mtvae_jax.config import LATENTS, check, resolve

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# All speed benchmarks in nine minutes; arguments are those of `python -m benchmarks`.
+# All speed benchmarks for MINUTES (8) at most; arguments are those of `python -m benchmarks`.
 . "$(dirname "$0")/prepare.sh"
-"$python" -m benchmarks --minutes=9 --images="$images" --output="$out" "$@"
+"$python" -m benchmarks --minutes="${MINUTES:-8}" --images="$images" --output="$out" "$@"

@@ -9,5 +9,7 @@ trap 'rm -rf "$site"' EXIT
 # Beside the packages that are there, not in a virtual environment: one of those would not see another's packages.
 "$python" -m pip install --quiet --no-index --no-deps --target "$site" "$bundle"/wheels/*.whl
 export PYTHONPATH="$bundle/code:$site" PYTHONUNBUFFERED=1
+# Installs nothing: fails where something is not there, or in a version that has not been tried.
+"$python" -m pip install --quiet --dry-run --no-index --no-deps --requirement "$bundle/requirements.txt"
 mkdir -p "$out"
 cd "$bundle/code"

@@ -8,6 +8,7 @@ mirroring.
 Modules bear the names that Flax gives ours.
 """
 
+import math
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -19,8 +20,8 @@ from mtvae_jax.methods import METHODS
 
 
 class Output(NamedTuple):
-    """**latent_loss**: β · KL, or codebook + β · commitment, averaged over the batch; **reconstructions**: a list of
-    x̂ float32 [B, C, H, W], one a decoder."""
+    """**latent_loss**: β · KL, or codebook + β · commitment, averaged over the batch; **reconstructions**: float32
+    [B, C, H, W], one a decoder."""
 
     latent_loss: torch.Tensor
     reconstructions: list[torch.Tensor]
@@ -37,10 +38,9 @@ class MultitaskVAE(nn.Module):
         check(config)
         settings, method = config["model"], METHODS[config["model"]["method"]]
         *size, channels = image_shape
-        self.encoder = Encoder(channels, size, settings, residual_layers=settings["residual_layers"])
+        self.encoder = Encoder(channels, size, settings)
         features = (settings["hidden_dims"][-1], *sizes_down(size, len(settings["hidden_dims"]))[-1])
-        latent = GaussianLatent if settings["latent"] == "gaussian" else VectorQuantiser
-        self.latent = latent(features, settings, config["loss"]["beta"])
+        self.latent = LATENTS[settings["latent"]](features, settings, config["loss"]["beta"])
         self.decoder = self.conditional_decoder = None
         if method.decoder:
             self.decoder = Decoder(image_shape, self.latent.z_shape, settings, conditional=False)
@@ -75,25 +75,22 @@ class MultitaskVAE(nn.Module):
 class Encoder(nn.Module):
     """Images [B, C, H, W] → features [B, hidden_dims[-1], h, w]."""
 
-    def __init__(self, channels, size, settings, *, residual_layers):
+    def __init__(self, channels, size, settings):
         super().__init__()
-        hidden_dims, normalise = settings["hidden_dims"], settings["normalization"] == "batch"
+        hidden_dims = settings["hidden_dims"]
         sizes = sizes_down(size, len(hidden_dims))
         layers = OrderedDict()
         for layer, features in enumerate(hidden_dims):
-            layers[f"conv_{layer}"] = conv(
-                channels, features, sizes[layer], settings["kernel_size"], 2, bias=not normalise
-            )
-            layers[f"norm_{layer}"] = norm_activation(features, normalise)
+            layers[f"conv_{layer}"] = conv(channels, features, sizes[layer], settings["kernel_size"], 2)
+            layers[f"norm_{layer}"] = norm_activation(features)
             channels = features
-        if residual_layers:
-            layers["conv_in"] = conv(channels, channels, sizes[-1], bias=not normalise)
-            layers["residual"] = ResidualStack(channels, sizes[-1], settings, residual_layers)
-        self.normalise = normalise
+        if settings["residual_layers"]:
+            layers["conv_in"] = conv(channels, channels, sizes[-1])
+            layers["residual"] = ResidualStack(channels, sizes[-1], settings)
         self.layers = nn.Sequential(layers)
 
     def forward(self, images):
-        return self.layers(images if self.normalise else images - 0.5)
+        return self.layers(images)
 
 
 class Decoder(nn.Module):
@@ -102,88 +99,59 @@ class Decoder(nn.Module):
     def __init__(self, image_shape, z_shape, settings, *, conditional):
         super().__init__()
         *size, channels = image_shape
-        hidden_dims, normalise = settings["hidden_dims"], settings["normalization"] == "batch"
+        hidden_dims, residual_layers = settings["hidden_dims"], settings["residual_layers"]
         *sizes, smallest = sizes_down(size, len(hidden_dims))
 
         grid = len(z_shape) == 3
         start = z_shape if grid else (hidden_dims[-1], *smallest)
-        self.merge = self.norm_z = None
-        if conditional and grid and normalise:
-            self.norm_z = nn.BatchNorm2d(z_shape[0])
-        if conditional and settings["merge"] == "spatial":
-            self.merge = SpatialMerge(z_shape, (channels + 1, *size), start, settings)
-        elif conditional or not grid:
-            self.merge = DenseMerge([z_shape, (channels + 1, *size)] if conditional else [z_shape], start)
+        self.norm_z = nn.BatchNorm2d(z_shape[0]) if conditional and grid else None
+        self.merge = None
+        if conditional or not grid:
+            self.merge = DenseMerge(z_shape, (channels + 1, *size) if conditional else None, start)
 
         layers = OrderedDict()
         if grid:
-            bias = not (normalise and settings["residual_layers"])
-            layers["conv_in"] = conv(start[0], hidden_dims[-1], smallest, bias=bias)
-        if settings["residual_layers"]:
-            layers["residual"] = ResidualStack(hidden_dims[-1], smallest, settings, settings["residual_layers"])
-        widths = (channels, *hidden_dims)
+            layers["conv_in"] = conv(start[0], hidden_dims[-1], smallest, bias=not residual_layers)
+        if residual_layers:
+            layers["residual"] = ResidualStack(hidden_dims[-1], smallest, settings)
+        widths, taps = (channels, *hidden_dims), settings["kernel_size"]
         for layer in reversed(range(1, len(hidden_dims))):
-            layers[f"conv_{layer}"] = conv_transpose(
-                widths[layer + 1], widths[layer], sizes[layer], settings["kernel_size"], bias=not normalise
-            )
-            layers[f"norm_{layer}"] = norm_activation(widths[layer], normalise)
+            layers[f"conv_{layer}"] = conv_transpose(widths[layer + 1], widths[layer], sizes[layer], taps)
+            layers[f"norm_{layer}"] = norm_activation(widths[layer])
         layers["conv_0"] = conv_transpose(widths[1], channels, sizes[0], 4, bias=True)
         self.layers = nn.Sequential(layers)
-        self.output = settings["output"]
 
     def forward(self, z, m=None):
-        x = z
-        if self.norm_z is not None:
-            x = self.norm_z(x)
+        x = z if self.norm_z is None else self.norm_z(z)
         if self.merge is not None:
-            x = self.merge(x) if m is None else self.merge(x, m)
-        x = self.layers(x).float()
-        return torch.sigmoid(x) if self.output == "sigmoid" else x + 0.5
+            x = self.merge(x, m)
+        return torch.sigmoid(self.layers(x).float())
 
 
 # ------------------------------------------------------------------------------------------------------ where z meets m
 
 
 class Dense(nn.Linear):
-    """A fully connected layer between flattened arrays.
+    """A fully connected layer between flattened arrays of these shapes, (C, h, w) or (Z,)."""
 
-    **Arguments:** `input_shapes`: a list of (C, h, w) or (Z,), what is flattened and concatenated; `output_shape`.
-    """
+    def __init__(self, input_shape, output_shape, *, bias=True):
+        super().__init__(math.prod(input_shape), math.prod(output_shape), bias=bias)
+        self.input_shape, self.output_shape = input_shape, output_shape
 
-    def __init__(self, input_shapes, output_shape, *, bias=True):
-        super().__init__(sum(map(num_values, input_shapes)), num_values(output_shape), bias=bias)
-        self.input_shapes, self.output_shape = input_shapes, output_shape
-
-    def forward(self, *inputs):
-        flat = [x.flatten(1) for x in inputs]
-        x = super().forward(flat[0] if len(flat) == 1 else torch.cat(flat, dim=1))
-        return x.unflatten(1, self.output_shape)
+    def forward(self, x):
+        return super().forward(x.flatten(1)).unflatten(1, self.output_shape)
 
 
 class DenseMerge(nn.Module):
     """z and perhaps m → [B, *output_shape]: one fully connected layer, but a product for each, as in ours."""
 
-    def __init__(self, input_shapes, output_shape):
+    def __init__(self, z_shape, m_shape, output_shape):
         super().__init__()
-        self.z = Dense(input_shapes[:1], output_shape)
-        self.m = Dense(input_shapes[1:], output_shape, bias=False) if len(input_shapes) > 1 else None
+        self.z = Dense(z_shape, output_shape)
+        self.m = Dense(m_shape, output_shape, bias=False) if m_shape else None
 
     def forward(self, z, m=None):
         return self.z(z) if m is None else self.z(z) + self.m(m)
-
-
-class SpatialMerge(nn.Module):
-    """z and m → [B, *output_shape], m brought to the grid of z by layers of stride 2."""
-
-    def __init__(self, z_shape, m_shape, output_shape, settings):
-        super().__init__()
-        self.m = Encoder(m_shape[0], m_shape[1:], settings | {"kernel_size": 3}, residual_layers=0)
-        self.z = DenseMerge([z_shape], output_shape) if len(z_shape) == 1 else None
-        channels = output_shape[0] + settings["hidden_dims"][-1]
-        self.conv = conv(channels, output_shape[0], output_shape[1:], bias=True)
-
-    def forward(self, z, m):
-        return self.conv(torch.cat([z if self.z is None else self.z(z), self.m(m)], dim=1))
 
 
 # -------------------------------------------------------------------------------------------------------------- latents
@@ -195,7 +163,7 @@ class GaussianLatent(nn.Module):
     def __init__(self, features, settings, beta):
         super().__init__()
         self.z_shape = (settings["latent_dim"],)
-        self.moments = Dense([features], (2 * settings["latent_dim"],))
+        self.moments = Dense(features, (2 * settings["latent_dim"],))
         self.beta = beta
 
     def forward(self, features, noise=None):
@@ -238,16 +206,19 @@ def nearest_codes(z_e, codebook):
         return distances.argmin(1).view(vectors.shape[:3])
 
 
+LATENTS = {"gaussian": GaussianLatent, "vq": VectorQuantiser}
+
+
 # --------------------------------------------------------------------------------------------------------------- layers
 
 
-def conv(inputs, outputs, size, taps=3, stride=1, *, bias):
+def conv(inputs, outputs, size, taps=3, stride=1, *, bias=False):
     """A SAME convolution of maps of `size`, mirrored."""
     padding = tuple((total + 1) // 2 for total in _total_padding(size, taps, stride))
     return nn.Conv2d(inputs, outputs, taps, stride, padding, bias=bias)
 
 
-def conv_transpose(inputs, outputs, size, taps, *, bias):
+def conv_transpose(inputs, outputs, size, taps, *, bias=False):
     """The transpose of `conv` at stride 2, to maps of `size`."""
     totals = _total_padding(size, taps, 2)
     padding = tuple((total + 1) // 2 for total in totals)
@@ -255,10 +226,8 @@ def conv_transpose(inputs, outputs, size, taps, *, bias):
     return nn.ConvTranspose2d(inputs, outputs, taps, 2, padding, output_padding=extra, bias=bias)
 
 
-def norm_activation(features, normalise):
-    """Batch normalisation, unless `normalise` is off, then LeakyReLU."""
-    if not normalise:
-        return nn.LeakyReLU(0.01)
+def norm_activation(features):
+    """Batch normalisation, then LeakyReLU."""
     layers = OrderedDict(norm=nn.BatchNorm2d(features), activation=nn.LeakyReLU(0.01, inplace=True))
     return nn.Sequential(layers)
 
@@ -266,16 +235,15 @@ def norm_activation(features, normalise):
 class ResidualStack(nn.Module):
     """[B, F, h, w] → [B, F, h, w] by residual layers, each x + 1×1 convolution(3×3 convolution(x))."""
 
-    def __init__(self, features, size, settings, num_layers):
+    def __init__(self, features, size, settings):
         super().__init__()
-        hidden, normalise = settings["residual_dim"], settings["normalization"] == "batch"
-        self.num_layers = num_layers
-        for layer in range(num_layers):
-            self.add_module(f"norm_in_{layer}", norm_activation(features, normalise))
-            self.add_module(f"conv_{layer}", conv(features, hidden, size, bias=not normalise))
-            self.add_module(f"norm_{layer}", norm_activation(hidden, normalise))
-            self.add_module(f"conv_out_{layer}", conv(hidden, features, size, 1, bias=not normalise))
-        self.norm = norm_activation(features, normalise)
+        hidden, self.num_layers = settings["residual_dim"], settings["residual_layers"]
+        for layer in range(self.num_layers):
+            self.add_module(f"norm_in_{layer}", norm_activation(features))
+            self.add_module(f"conv_{layer}", conv(features, hidden, size))
+            self.add_module(f"norm_{layer}", norm_activation(hidden))
+            self.add_module(f"conv_out_{layer}", conv(hidden, features, size, 1))
+        self.norm = norm_activation(features)
 
     def forward(self, x):
         for layer in range(self.num_layers):
@@ -298,13 +266,13 @@ def sizes_down(size, num_layers):
     return sizes
 
 
-def num_values(shape):
-    return torch.Size(shape).numel()
-
-
 # --------------------------------------------------------------------------------------------- what there is no twin of
 
 _ONLY = {  # field → values that the twin has
+    "model.latent": tuple(LATENTS),
+    "model.normalization": ("batch",),
+    "model.merge": ("dense",),
+    "model.output": ("sigmoid",),
     "model.codebook_ema": (None,),
     "model.codebook_restart": (0.0,),
     "conditioning.sampling": ("exact", "uniform"),

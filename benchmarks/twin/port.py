@@ -13,17 +13,19 @@ moves gradients by up to a hundredth of their size.
 """
 
 import json
+import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import torch
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 from torch import nn
 
-from benchmarks.twin.networks import Dense, MultitaskVAE, VectorQuantiser, num_values
+from benchmarks.twin.networks import Dense, MultitaskVAE, VectorQuantiser
 from mtvae_jax import environment
 from mtvae_jax.conditioning import condition, image_keys
 from mtvae_jax.config import from_dict, to_dict
@@ -123,8 +125,8 @@ def our_step(inputs):
         return loss, [getattr(output, name) for name in objective.decoder_terms], gradients, statistics
 
     with jax.enable_x64(True):
-        loss, reconstructions, gradients, statistics = jax.device_get(step(inputs.variables, inputs.images))
-    return Step(float(loss), reconstructions, by_path(gradients), by_path(statistics))
+        loss, reconstructions, *trees = jax.device_get(step(inputs.variables, inputs.images))
+    return Step(float(loss), reconstructions, *(flatten_dict(tree, sep="/") for tree in trees))
 
 
 def their_step(inputs):
@@ -142,12 +144,8 @@ def their_step(inputs):
     loss = model.loss(output, images)
     loss.backward()
     reconstructions = [images_to_flax(x) for x in output.reconstructions]
-    return Step(loss.item(), reconstructions, by_path(gradients(model)), by_path(statistics(model)))
-
-
-def by_path(tree):
-    """A tree of arrays as {"encoder/conv_0/kernel": array, …}."""
-    return flatten_dict(tree, sep="/")
+    gradients = to_flax(model, "params", lambda parameter: parameter.grad)
+    return Step(loss.item(), reconstructions, gradients, to_flax(model, "batch_stats", lambda buffer: buffer))
 
 
 def _away_from_zero(variables):
@@ -215,87 +213,51 @@ def copy_variables(variables, model):
             leaf.tensor.copy_(torch.tensor(leaf.layout.to_twin(np.asarray(ours[path])).copy()))
 
 
-def gradients(model):
-    """The gradients that lie in a twin's parameters, as a tree like our `params`."""
-    return _to_flax(model, "params", lambda parameter: parameter.grad)
+def to_flax(model, collection, value_of):
+    """Path → array like ours, of `value_of(tensor)` of all of a twin's tensors of a collection.
 
-
-def statistics(model):
-    """A twin's running statistics, as a tree like our `batch_stats`.
-
-    Variances differ by convention: PyTorch averages n / (n − 1) times the variance of the n values of a batch.
+    Running variances differ by convention: PyTorch averages n / (n − 1) times the variance of the n values of a batch.
     """
-    return _to_flax(model, "batch_stats", lambda buffer: buffer)
-
-
-def _to_flax(model, collection, value_of):
-    arrays = {
-        leaf.path[1:]: leaf.layout.to_flax(value_of(leaf.tensor).detach().numpy())
+    return {
+        "/".join(leaf.path[1:]): leaf.layout.to_flax(value_of(leaf.tensor).detach().numpy())
         for leaf in _leaves(model)
         if leaf.path[0] == collection
     }
-    return unflatten_dict(arrays)
 
 
-class _Same:
-    """The layout of vectors and of the codebook."""
+class _Layout(NamedTuple):
+    """How an array of a kind goes from Flax's order to the twin's, and back."""
 
-    def to_twin(self, array):
-        return array
-
-    def to_flax(self, array):
-        return array
+    to_twin: Callable
+    to_flax: Callable
 
 
-class _Kernel:
-    """The layout of convolutions, and of transposed ones: both frameworks write them as the convolution they undo."""
-
-    def to_twin(self, kernel):
-        return kernel[::-1, ::-1].transpose(3, 2, 0, 1)
-
-    def to_flax(self, weight):
-        return weight.transpose(2, 3, 1, 0)[::-1, ::-1]
+_SAME = _Layout(lambda array: array, lambda array: array)
+# Of convolutions, and of transposed ones: both frameworks write them as the convolution they undo.
+_KERNEL = _Layout(
+    lambda kernel: kernel[::-1, ::-1].transpose(3, 2, 0, 1), lambda weight: weight.transpose(2, 3, 1, 0)[::-1, ::-1]
+)
 
 
-class _Matrix:
-    """The layout of a fully connected layer between flattened maps."""
-
-    def __init__(self, dense):
-        self.inputs, self.outputs = _order(dense.input_shapes), _order([dense.output_shape])
-
-    def to_twin(self, kernel):
-        return kernel[np.ix_(self.inputs, self.outputs)].T
-
-    def to_flax(self, weight):
-        kernel = np.empty_like(weight.T)
-        kernel[np.ix_(self.inputs, self.outputs)] = weight.T
-        return kernel
+def _matrix(dense):
+    inputs, outputs = _order(dense.input_shape), _order(dense.output_shape)
+    there = np.ix_(inputs, outputs)
+    back = np.ix_(np.argsort(inputs), np.argsort(outputs))
+    return _Layout(lambda kernel: kernel[there].T, lambda weight: weight.T[back])
 
 
-class _Outputs:
-    """The layout of the bias of a fully connected layer."""
-
-    def __init__(self, dense):
-        self.outputs = _order([dense.output_shape])
-
-    def to_twin(self, bias):
-        return bias[self.outputs]
-
-    def to_flax(self, bias):
-        return bias[np.argsort(self.outputs)]
+def _outputs(dense):
+    outputs = _order(dense.output_shape)
+    return _Layout(lambda bias: bias[outputs], lambda bias: bias[np.argsort(outputs)])
 
 
-def _order(shapes):
-    """For each number of a twin's concatenated flat arrays of `shapes`, (C, h, w) or (Z,), its place in ours."""
-    places, first = [], 0
-    for shape in shapes:
-        place = first + np.arange(num_values(shape))
-        if len(shape) == 3:
-            channels, height, width = shape
-            place = place.reshape(height, width, channels)[::-1, ::-1].transpose(2, 0, 1).ravel()
-        places.append(place)
-        first += len(place)
-    return np.concatenate(places)
+def _order(shape):
+    """For each number of a twin's flat array of a shape, (C, h, w) or (Z,), its place in ours."""
+    places = np.arange(math.prod(shape))
+    if len(shape) == 3:
+        channels, height, width = shape
+        places = places.reshape(height, width, channels)[::-1, ::-1].transpose(2, 0, 1).ravel()
+    return places
 
 
 class _Leaf(NamedTuple):
@@ -303,28 +265,28 @@ class _Leaf(NamedTuple):
 
     path: tuple[str, ...]
     tensor: torch.Tensor
-    layout: Any
+    layout: _Layout
 
 
 def _leaves(model):
     for name, module in model.named_modules():
-        # What a twin's `layers` only group lies side by side in ours.
-        path = tuple(part for part in name.split(".") if part != "layers")
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            yield _Leaf(("params", *path, "kernel"), module.weight, _Kernel())
-            if module.bias is not None:
-                yield _Leaf(("params", *path, "bias"), module.bias, _Same())
+            arrays = {"kernel": (module.weight, _KERNEL), "bias": (module.bias, _SAME)}
         elif isinstance(module, Dense):
-            yield _Leaf(("params", *path, "kernel"), module.weight, _Matrix(module))
-            if module.bias is not None:
-                yield _Leaf(("params", *path, "bias"), module.bias, _Outputs(module))
+            arrays = {"kernel": (module.weight, _matrix(module)), "bias": (module.bias, _outputs(module))}
         elif isinstance(module, nn.BatchNorm2d):
-            yield _Leaf(("params", *path, "scale"), module.weight, _Same())
-            yield _Leaf(("params", *path, "bias"), module.bias, _Same())
-            yield _Leaf(("batch_stats", *path, "mean"), module.running_mean, _Same())
-            yield _Leaf(("batch_stats", *path, "var"), module.running_var, _Same())
+            arrays = {"scale": (module.weight, _SAME), "bias": (module.bias, _SAME)}
+            arrays |= {"mean": (module.running_mean, _SAME), "var": (module.running_var, _SAME)}
         elif isinstance(module, VectorQuantiser):
-            yield _Leaf(("params", *path, "codebook"), module.codebook, _Same())
+            arrays = {"codebook": (module.codebook, _SAME)}
+        else:
+            continue
+        # What a twin's `layers` only group lies side by side in ours.
+        path = [part for part in name.split(".") if part != "layers"]
+        for array, (tensor, layout) in arrays.items():
+            if tensor is not None:
+                collection = "batch_stats" if array in ("mean", "var") else "params"
+                yield _Leaf((collection, *path, array), tensor, layout)
 
 
 def main(directory):

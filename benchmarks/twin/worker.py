@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from benchmarks.processes import host_peak_bytes, serve
 from benchmarks.twin.networks import MultitaskVAE
-from benchmarks.worker import serve
 from mtvae_jax.methods import METHODS
 
 MODES = ("eager", "channels_last", "compile")
@@ -28,7 +28,8 @@ class Trainer:
         if mode not in MODES:
             raise ValueError(f"mode {mode!r}: must be one of {', '.join(MODES)}")
         self.config = config
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.on_gpu = torch.cuda.is_available()
+        self.device = torch.device("cuda" if self.on_gpu else "cpu")
         torch.manual_seed(config["seed"])
         torch.set_float32_matmul_precision("high")  # as JAX does by default where there is a choice
         torch.backends.cudnn.benchmark = True
@@ -37,7 +38,9 @@ class Trainer:
         images = torch.from_numpy(images).permute(0, 3, 1, 2)
         self.images = images.contiguous(memory_format=memory_format).to(self.device)
         self.model = MultitaskVAE(config, image_shape).to(self.device, memory_format=memory_format)
-        self.loss = torch.compile(self.model) if mode == "compile" else self.model
+        self.loss = self.model
+        if mode == "compile":  # on GPUs with CUDA graphs, without which models this small wait for their launches
+            self.loss = torch.compile(self.model, mode="reduce-overhead" if self.on_gpu else None)
         settings = config["train"]
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), settings["learning_rate"], weight_decay=settings["weight_decay"], fused=True
@@ -52,12 +55,16 @@ class Trainer:
             batch, _, height, width = images.shape
             mask = draw_masks(self.config, batch, height, width, self.device)
             self.optimizer.zero_grad(set_to_none=True)
+            torch.compiler.cudagraph_mark_step_begin()  # nothing of the step before is used any more
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.narrow):
                 loss = self.loss(images, mask)
             loss.backward()
             self.optimizer.step()
-        if self.device.type == "cuda":
+        if self.on_gpu:
             torch.cuda.synchronize()
+
+    def peak_bytes(self):
+        return torch.cuda.max_memory_allocated() if self.on_gpu else host_peak_bytes()
 
     def _next_rows(self):
         """Indices of a batch; in every epoch a new order, the last incomplete batch left out."""
@@ -97,13 +104,13 @@ def main(directory, mode):
     """**Arguments:** `directory`: with config.json and images.npy (uint8 [N, H, W, C]); `mode`: one of `MODES`."""
     config = json.loads((directory / "config.json").read_text())
     trainer = Trainer(config, np.load(directory / "images.npy"), mode)
-    device = torch.cuda.get_device_name() if trainer.device.type == "cuda" else f"cpu ({platform.machine()})"
+    device = torch.cuda.get_device_name() if trainer.on_gpu else f"cpu ({platform.machine()})"
     facts = {
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "device": f"{device}, {torch.get_num_threads()} threads",
     }
-    serve(trainer, config["train"]["batch_size"], facts)
+    serve(trainer, facts, trainer.peak_bytes)
 
 
 if __name__ == "__main__":

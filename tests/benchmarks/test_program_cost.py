@@ -1,12 +1,13 @@
 """The cost of a step against one worked out by hand."""
 
 import itertools
+from types import SimpleNamespace
 
 import jax
 import pytest
 
-from benchmarks.images import thesis_model
-from benchmarks.program_cost import convolutions_of_xla, step_flops, steps_and_arguments
+from benchmarks.models import thesis_model
+from benchmarks.program_cost import bytes_per_image, convolutions_of_xla, step_flops, steps_and_arguments
 from mtvae_jax.models.layers import stride_two_sizes
 
 SHAPE = (28, 28, 1)
@@ -57,3 +58,17 @@ def test_flops_do_not_depend_on_how_a_device_convolves():
     before = step_flops(config, SHAPE)
     with convolutions_of_xla():
         assert step_flops(config, SHAPE) == before
+
+
+@pytest.mark.parametrize(
+    ("cost", "text", "expected"),
+    [
+        ({"bytes accessed": 640.0}, "z = f32[8] add(x, y)", 5.0),
+        ({"bytes accessed": 640.0}, 'y = (f32[8], u8[0]) custom-call(x), custom_call_target="__cudnn$conv"', None),
+        ({"bytes accessed": float("nan")}, "", None),
+        (None, "", None),
+    ],
+)
+def test_bytes_are_unknown_where_xla_does_not_count_them_all(cost, text, expected):
+    compiled = SimpleNamespace(cost_analysis=lambda: cost, as_text=lambda: text)
+    assert bytes_per_image(compiled, thesis_model("gaussian", "plain", SHAPE)) == expected

@@ -23,6 +23,15 @@ def test_a_recurrence_goes_on_from_call_to_call():
     np.testing.assert_array_equal(seen, [[5.0] * 3, [7.0] * 3])
 
 
+def test_on_gpus_loops_of_known_length_number_their_repetitions_alike(monkeypatch):
+    monkeypatch.setattr(turns.jax, "default_backend", lambda: "gpu")
+    seen, wait = [], jax.block_until_ready
+    program = recurrence(lambda number, x, _: x.at[number].add(1), jnp.zeros(200, int), ())
+    monkeypatch.setattr(turns.jax, "block_until_ready", lambda x: seen.append(np.asarray(x)) or wait(x))
+    assert program.seconds(70) > 0
+    np.testing.assert_array_equal(seen, [[1] * 96 + [0] * 104])
+
+
 def test_nothing_that_repeats_is_computed_once_for_all():
     """In XLA's program the product stands within the loop."""
     texts = []

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from small_runs import small_config
 
-from mtvae_jax.config import LATENTS, resolve, to_dict
+from mtvae_jax.config import resolve, to_dict
 from mtvae_jax.methods import METHODS
 
 torch = pytest.importorskip("torch")
@@ -39,7 +40,7 @@ def assert_same(ours, theirs):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("latent", LATENTS)
+@pytest.mark.parametrize("latent", networks.LATENTS)
 def test_loss_reconstructions_and_every_gradient_are_ours(make_run, images, latent, method):
     inputs = port.make_inputs(make_run(method, latent), images)
     ours = port.our_step(inputs)
@@ -47,19 +48,11 @@ def test_loss_reconstructions_and_every_gradient_are_ours(make_run, images, late
     assert_same(ours, port.their_step(inputs))
 
 
-@pytest.mark.parametrize("latent", LATENTS)
-def test_so_are_odd_sizes_colours_and_every_other_kind_of_layer(images, latent):
+@pytest.mark.parametrize("latent", networks.LATENTS)
+def test_so_are_odd_sizes_colours_and_residual_layers(images, latent):
     """25 × 22 pixels go to 13 × 11 and 7 × 6: on each axis one padding is the same on both sides and one is not."""
-    config = small_config(
-        "multi_decoder",
-        latent=latent,
-        model__normalization="none",
-        model__merge="spatial",
-        model__output="linear",
-        model__kernel_size=4,
-        model__residual_layers=1,
-        loss__weights=(0.5, 2.0),
-    )
+    settings = {"model__kernel_size": 4, "model__residual_layers": 1, "loss__weights": (0.5, 2.0)}
+    config = small_config("multi_decoder", latent=latent, **settings)
     colours = np.concatenate([images, 255 - images, images // 2], axis=3)[:, 3:, :22]
     inputs = port.make_inputs(resolve(config, colours.shape[1:]), colours)
     assert_same(port.our_step(inputs), port.their_step(inputs))
@@ -74,7 +67,7 @@ def test_many_codes_are_in_use(make_run, images):
 
 def test_running_statistics_follow_at_our_pace(make_run, images):
     inputs = port.make_inputs(make_run("plain"), images)
-    before = port.by_path(inputs.variables["batch_stats"])
+    before = flatten_dict(inputs.variables["batch_stats"], sep="/")
     ours, theirs = port.our_step(inputs).statistics, port.their_step(inputs).statistics
     sides = {"encoder/norm_0": 14, "encoder/norm_1": 7, "decoder/norm_1": 14}
     assert theirs.keys() == ours.keys() == {f"{norm}/norm/{name}" for norm in sides for name in ("mean", "var")}
@@ -110,6 +103,8 @@ def test_variables_of_another_model_are_refused(make_run, images):
         ("model__codebook_ema", 0.99),
         ("model__codebook_restart", 0.1),
         ("model__kernel_size", 1),
+        ("model__merge", "spatial"),
+        ("model__normalization", "none"),
         ("conditioning__sampling", "gaussian"),
         ("train__clip_norm", 1.0),
     ],

@@ -20,7 +20,8 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks.harness import ROOT, commit
+from benchmarks.harness import ROOT
+from mtvae_jax import __version__, environment
 
 SCRIPTS = Path(__file__).parent / "gpu_scripts"
 CODE = ("mtvae_jax", "benchmarks", "configs", "launch.py")
@@ -42,7 +43,8 @@ def pack(directory, image_files=()):
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "results"))
         else:
             shutil.copy(source, target)
-    (directory / "code" / "commit").write_text(f"{commit()}\n")
+    init = directory / "code" / "mtvae_jax" / "__init__.py"  # with the commit, which only a clone knows
+    init.write_text(init.read_text().replace(__version__, environment.versions()["mtvae-jax"]))
     (directory / "requirements.txt").write_text("\n".join(requirements()) + "\n")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     wheels = [f"{name}=={metadata.version(name)}" for name in WHEELS]

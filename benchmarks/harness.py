@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -218,8 +217,7 @@ class Record:
             "date": date,
             "device": device,
             "cores": len(os.sched_getaffinity(0)),
-            "commit": commit(),
-            "versions": environment.versions(),
+            "versions": environment.versions(),  # of this project with its commit
             **facts,
         }
         self._tables = {}  # title → lines
@@ -258,12 +256,3 @@ class Record:
             names = [name for name, reason in self.left_out.items() if reason == why]
             blocks.append(f"{why[0].upper()}{why[1:]}: {'; '.join(names)}.")
         return "\n\n".join(blocks) + "\n"
-
-
-def commit():
-    """The commit that is measured, "-dirty" where files differ from it; of a bundle the one that was packed."""
-    packed = ROOT / "commit"
-    if packed.exists():
-        return packed.read_text().strip()
-    git = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip() or None

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import gpu_bundle, harness, processes
 from benchmarks.__main__ import BENCHMARKS, rank
-from benchmarks.harness import Record, Table, Unit, commit, run
+from benchmarks.harness import Record, Table, Unit, run
 from benchmarks.models import SHAPES, Model, enlarged, load
 from benchmarks.processes import Team, serve
 from mtvae_jax.methods import METHODS
@@ -46,7 +46,7 @@ def test_every_measurement_is_written_and_a_failure_ends_nothing(tmp_path):
     assert values["left_out"] == {"a, y": "ValueError: broken"}
     assert "## Table of a\n\n| name | figure |\n|---|---|\n| x | 1 |\n| w | 2 |" in text
     assert "ValueError: broken: a, y." in text
-    assert {"device", "date", "versions", "commit", "cores", "images"} < set(values)
+    assert {"device", "date", "versions", "cores", "images"} < set(values)
     assert [path.name for path in tmp_path.glob("a-b-*.json")]
 
 
@@ -136,10 +136,12 @@ def test_a_process_trains_as_told_and_says_its_peak(monkeypatch, capsys):
         Team([(["json.tool", "no-such-file"], {})]).__enter__()
 
 
-def test_a_bundle_is_of_a_commit_and_asks_for_versions(tmp_path, monkeypatch):
-    names = [re.match(r"[\w-]+", line)[0] for line in gpu_bundle.requirements()]
-    assert {"jax", "flax", "optax", "orbax-checkpoint", *gpu_bundle.WHEELS} <= set(names)
-    assert not set(gpu_bundle.FOR_DOWNLOADS) & set(names)
-    (tmp_path / "commit").write_text("abc\n")
-    monkeypatch.setattr(harness, "ROOT", tmp_path)
-    assert commit() == "abc"
+def test_a_bundle_knows_its_commit_and_asks_for_versions(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_bundle.subprocess, "run", lambda *command, **settings: None)  # downloads wheels
+    monkeypatch.setattr(gpu_bundle.environment, "versions", lambda: {"mtvae-jax": "0.1.0+gabc"})
+    assert gpu_bundle.pack(tmp_path / "bundle") > 10**6
+    assert '__version__ = "0.1.0+gabc"' in (tmp_path / "bundle" / "code" / "mtvae_jax" / "__init__.py").read_text()
+    lines = (tmp_path / "bundle" / "requirements.txt").read_text().splitlines()
+    asked = [re.match(r"[\w-]+", line)[0] for line in lines]
+    assert {"jax", "flax", "optax", "orbax-checkpoint", *gpu_bundle.WHEELS} <= set(asked)
+    assert not set(gpu_bundle.FOR_DOWNLOADS) & set(asked)

@@ -61,21 +61,24 @@ def run(arguments):
     if not distributed.is_main():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  one process speaks for all
     if is_study(arguments.config):
+        if arguments.finish:
+            raise UserError("--finish: ends one run; for a study give it with the --workdir of each run")
         return study(arguments)
     environment.require_device()
     warn = functools.partial(print, file=sys.stderr)
     config, dataset = distributed.main_first(lambda: prepare(arguments.config, warn=warn))
     workdir = arguments.workdir or default_workdir(config, dataset)
-    distributed.require_same((to_dict(config), dataset.fingerprint, str(workdir)))
+    distributed.require_same((to_dict(config), dataset.fingerprint, str(workdir), arguments.finish))
     if arguments.dry_run:
         say(dry_run(config, dataset, workdir))
         return 0
     print(f"work directory: {workdir}")
     with StopRequest() as stop_requested:
+        how = {"finish": arguments.finish, "stop_requested": stop_requested}
         try:
-            say(stage_result("model", train(config, dataset, workdir, stop_requested=stop_requested)))
+            say(stage_result("model", train(config, dataset, workdir, **how)))
             if has_second_stage(config):
-                say(stage_result("prior", train_prior(config, dataset, workdir, stop_requested=stop_requested)))
+                say(stage_result("prior", train_prior(config, dataset, workdir, **how)))
         except Stopped:
             print(f"stopped after saving; the same command goes on ({workdir})")
             return 75

@@ -41,7 +41,9 @@ def stage_result(stage, summary):
     **Arguments:** `stage`: its name; `summary`: of its summary.json. **Returns:** a list of lines.
     """
     figures = {name.removeprefix("test/"): value for name, value in summary.items() if name.startswith("test/")}
-    head = f"{stage} complete: {number_of(summary['epochs'], 'epoch')}, the best is epoch {summary['best_epoch']}"
+    early = summary.get("stopped_early")
+    of = f" of {early['epochs']} ({early['by']})" if early else ""
+    head = f"{stage} complete: {number_of(summary['epochs'], 'epoch')}{of}, the best is epoch {summary['best_epoch']}"
     return [head, *_wrapped("test images", _said(figures))]
 
 

@@ -24,11 +24,12 @@ _EXAMPLES = {"config": "configs/gauss_multi.py", "workdir": "DIR"}
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """**config**: as the file and the overrides give it, not yet checked; **workdir**: a path, or None; **dry_run**:
-    whether nothing is to be trained."""
+    whether nothing is to be trained; **finish**: whether the stage under way is to end with its best epoch so far."""
 
     config: ConfigDict
     workdir: Path | None
     dry_run: bool = False
+    finish: bool = False
 
 
 def parse(argv):
@@ -149,6 +150,7 @@ def _parse(argv, path, define, known=None):
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "", flag_values=values)
     flags.DEFINE_boolean("dry_run", False, "", flag_values=values)
+    flags.DEFINE_boolean("finish", False, "", flag_values=values)
     try:
         with _neighbours_importable(path or ""):
             define(flag_values=values, sys_argv=argv)
@@ -174,7 +176,7 @@ def _parse(argv, path, define, known=None):
         raise UserError(f"{stray[0]}: is not an option; options begin with --, like --config.train.epochs=20")
     if not isinstance(values.config, ConfigDict):
         raise UserError(f"--config={path}: get_config must return a ConfigDict, as thesis_config does")
-    return values.config, None if values.workdir is None else user_path(values.workdir), values.dry_run
+    return values.config, None if values.workdir is None else user_path(values.workdir), values.dry_run, values.finish
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def is_quantised(latent):
 NOT_PART_OF_THE_RUN = ("data.dir", "data.substitute", "train.figures_every", "prior.", "generation.")
 
 # Fields that came after the first runs, with the value under which a run is what it was without them: its name stays.
-_CAME_LATER = {"loss.balancing": "fixed", "loss.kl_warmup_epochs": 0.0}
+_CAME_LATER = {"loss.balancing": "fixed", "loss.kl_warmup_epochs": 0.0, "train.patience": None}
 _ONLY_WITH_BALANCING = "loss.softadapt_"
 
 
@@ -112,6 +112,7 @@ def thesis_config(dataset="mnist", *, latent, method):
                 "warmup_epochs": 0.0,
                 "clip_norm": placeholder(float),
                 "ema_decay": placeholder(float),
+                "patience": placeholder(int),  # epochs without a lower val/loss that end it early
                 "precision": "float32",
                 "figures_every": 10,  # epochs; 0: no figures
             },
@@ -124,6 +125,7 @@ def thesis_config(dataset="mnist", *, latent, method):
                 "warmup_epochs": 0.0,
                 "clip_norm": placeholder(float),
                 "ema_decay": placeholder(float),
+                "patience": placeholder(int),  # epochs without a lower val/loss that end it early
                 "precision": "float32",
                 "hidden_dim": 64,
                 "num_layers": 8,
@@ -345,6 +347,12 @@ def identity(values):
     }
 
 
+def prior_settings(config):
+    """What makes a second stage this one, as JSON values: the section, without what came later and is not used."""
+    values = to_dict(config)["prior"]
+    return {name: value for name, value in values.items() if (name, value) != ("patience", None)}
+
+
 def run_name(config, dataset_name):
     """A name a person recognises: "gauss_multi-mnist"."""
     return f"{model_name(config)}-{dataset_name}"
@@ -432,6 +440,7 @@ def _training(section):
         f"{section}.warmup_epochs": _NOT_NEGATIVE,
         f"{section}.clip_norm": _optional(_POSITIVE),
         f"{section}.ema_decay": _optional(_SHARE),
+        f"{section}.patience": _optional(_integer(1)),
         f"{section}.precision": _one_of(("float32", "bfloat16")),
     }
 

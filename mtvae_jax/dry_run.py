@@ -27,7 +27,7 @@ from mtvae_jax.progress import duration
 from mtvae_jax.step import init_state
 from mtvae_jax.train import headline
 from mtvae_jax.wording import number_of
-from mtvae_jax.workdir import examine_workdir, read_summary
+from mtvae_jax.workdir import examine_workdir, is_complete, read_summary
 
 # Training that is timed, once it is compiled and warm.
 _SECONDS = 3.0
@@ -86,7 +86,7 @@ def _state(config, dataset, workdir, steps):
     if who is not None:
         return f"in use by {who}"
     summary = read_summary(workdir)
-    if summary is not None and summary["epochs"] == config.train.epochs:
+    if is_complete(summary, config.train):
         return f"complete: {number_of(summary['epochs'], 'epoch')}, best {summary['best_epoch']}"
     total = config.train.epochs * (len(dataset.train) // config.train.batch_size)
     return f"would go on after step {steps:,} of {total:,}" if steps else "begun, but nothing has been saved yet"

@@ -24,7 +24,7 @@ class Stopped(Exception):
 
 class Fitted(NamedTuple):
     """**variables**: of the best epoch, host arrays; **record**: that epoch's metrics; **records**: those of every
-    epoch; **evaluate**: the compiled `Evaluator`; **step**: the steps taken in all."""
+    epoch; **evaluate**: the compiled `Evaluator`; **step**: the steps of the epochs that have ended."""
 
     variables: Any
     record: dict
@@ -33,21 +33,24 @@ class Fitted(NamedTuple):
     step: int
 
 
-def fit(objective, data, validation, directory, *, section, stop_requested=lambda: False, **trainee):
-    """Trains to the last epoch, from wherever an earlier call stopped, and picks the epoch of the lowest val/loss.
+def fit(objective, data, validation, directory, *, section, finish=False, stop_requested=lambda: False, **trainee):
+    """Trains to the last epoch, or to the end of its patience, from wherever an earlier call stopped, and picks the
+    epoch of the lowest val/loss.
 
     **Arguments:** `objective`, `directory` and the rest: of a `Trainee`; the others as `fit_side_by_side`.
     **Returns:** `Fitted`.
     **Raises:** `UserError`; `Stopped` after saving, where `stop_requested` said so.
     """
     run = Trainee(objective, directory, **trainee)
-    (result,) = fit_side_by_side([run], data, validation, section=section, stop_requested=stop_requested)
+    (result,) = fit_side_by_side(
+        [run], data, validation, section=section, finish=finish, stop_requested=stop_requested
+    )
     if isinstance(result, UserError):
         raise result
     return result
 
 
-def fit_side_by_side(trainees, data, validation, *, section, stop_requested=lambda: False):
+def fit_side_by_side(trainees, data, validation, *, section, finish=False, stop_requested=lambda: False):
     """The same for several runs, in one compiled program. Each keeps the files that it would have alone, and may be
     trained alone before and after.
 
@@ -56,17 +59,18 @@ def fit_side_by_side(trainees, data, validation, *, section, stop_requested=lamb
 
     **Arguments:** `trainees`: objectives that differ in nothing but their seed and their knobs, and equally many steps
     behind them; `data`, `validation`: arrays [N, …] as the objectives want their rows, of all runs, so that they cannot
-    be different folds; `section`: of the config, for messages; `stop_requested`: asked about once a second.
+    be different folds; `section`: of the config, for messages; `finish`: trains no further where an epoch has ended;
+    `stop_requested`: asked about once a second.
     **Returns:** of each run a `Fitted`, or the `UserError` that says how it diverged.
     **Raises:** `UserError`; `Stopped` after saving all of them, where `stop_requested` said so.
     """
     with contextlib.ExitStack() as stack:
         for trainee in trainees:
             stack.enter_context(trainee)
-        return _fit(trainees, data, validation, section, stop_requested)
+        return _fit(trainees, data, validation, section, finish, stop_requested)
 
 
-def _fit(trainees, data, validation, section, stop_requested):
+def _fit(trainees, data, validation, section, finish, stop_requested):
     if jax.config.jax_disable_jit:
         raise UserError("JAX_DISABLE_JIT is set: training is one compiled program; unset it, or debug an objective")
     objectives = [trainee.objective for trainee in trainees]
@@ -80,14 +84,18 @@ def _fit(trainees, data, validation, section, stop_requested):
     if any(state.step != step for state in states):
         raise ValueError(f"runs that have taken {[int(state.step) for state in states]} steps are not side by side")
     if len(trainees) > 1:
+        if settings.patience is not None:
+            raise ValueError("runs with patience end at epochs of their own, and are not side by side")
         for trainee in trainees:
             trainee.say(f"{len(trainees)} runs side by side")
 
     # Place everything on the devices and compile
     lanes = Lanes(objectives, optimizer, states, data)
     del states
+    finish = finish and all(trainee.epochs for trainee in trainees)
     with _all(trainee.clock.compiling() for trainee in trainees):
-        lanes.compile()
+        if not finish:
+            lanes.compile()
     evaluate = Evaluator(objectives[0])
     evaluators = [evaluate, *(evaluate.of(objective) for objective in objectives[1:])]
     batches = evaluate.place(validation)
@@ -112,6 +120,12 @@ def _fit(trainees, data, validation, section, stop_requested):
 
     steps_per_call = 1
     for epoch in range(step // steps_per_epoch + 1, settings.epochs + 1):
+        if finish or any(trainee.out_of_patience for trainee in running.values()):
+            for trainee in running.values():
+                trainee.say(f"ends after epoch {trainee.epochs} of {settings.epochs}: "
+                            + ("as asked" if finish else f"no better one in the last {settings.patience}"))
+            break
+
         # Train to the end of the epoch
         while step < epoch * steps_per_epoch:
             num_steps = min(steps_per_call, epoch * steps_per_epoch - step)
@@ -157,7 +171,7 @@ def _fit(trainees, data, validation, section, stop_requested):
     # Finish with the best
     at_rest = lanes.at_rest()
     for lane, trainee in running.items():
-        results[lane] = Fitted(*trainee.finish(at_rest[lane]), evaluators[lane], step)
+        results[lane] = Fitted(*trainee.finish(at_rest[lane]), evaluators[lane], step - step % steps_per_epoch)
     return results
 
 

@@ -25,6 +25,8 @@ usage: python launch.py --config=FILE[:DATASET] [--config.SECTION.FIELD=VALUE â€
                         the same run
   --dry_run             say what the command would do: settings, data,
                         parameters, memory and time; train and write nothing
+  --finish              end the stage that is under way with its best epoch so
+                        far; what comes after it, judging too, is done as usual
   --version             the version of the project
   --help                this text; with a --config the settings of that one
 
@@ -47,6 +49,7 @@ _TRAINING = {
     "warmup_epochs": "epochs in which the learning rate rises from 0",
     "clip_norm": "largest norm of a gradient, None for any",
     "ema_decay": "decay of the averaged parameters that are judged and kept, None for the parameters themselves",
+    "patience": "epochs without a lower validation loss after which it ends, None: to the last epoch",
     "precision": "precision of what is computed; parameters and losses are float32",
 }
 SECTIONS = {

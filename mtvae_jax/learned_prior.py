@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtvae_jax.checkpoints import read_checkpoint
-from mtvae_jax.config import to_dict
+from mtvae_jax.config import prior_settings
 from mtvae_jax.errors import UserError
 from mtvae_jax.models import build_model, grid_size
 from mtvae_jax.models.layers import BATCH_AXIS
@@ -90,7 +90,7 @@ class LearnedPrior:
 
 def prior_directory(workdir, config, model_step):
     """The folder of a run for the prior with these settings, on the model of this step."""
-    values = {"prior": to_dict(config)["prior"], "model_step": model_step}
+    values = {"prior": prior_settings(config), "model_step": model_step}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     return Path(workdir) / f"prior-{digest}"
 

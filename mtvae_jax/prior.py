@@ -7,7 +7,7 @@ import numpy as np
 
 from mtvae_jax import environment
 from mtvae_jax.clock import Clock
-from mtvae_jax.config import is_quantised, model_name, to_dict
+from mtvae_jax.config import is_quantised, model_name, prior_settings
 from mtvae_jax.distributed import on_main
 from mtvae_jax.divergence import evaluation_failure, forget, not_finite
 from mtvae_jax.errors import UserError
@@ -22,7 +22,7 @@ from mtvae_jax.models import count_parameters
 from mtvae_jax.prior_figures import PriorFigures
 from mtvae_jax.replication import replicate
 from mtvae_jax.wording import number_of
-from mtvae_jax.workdir import open_workdir, read_json, read_summary, record_origin, user_path, write_json
+from mtvae_jax.workdir import ending, open_workdir, read_json, read_summary, record_origin, user_path, write_json
 
 _MOST_CLASSES = 65536
 
@@ -33,7 +33,7 @@ def has_second_stage(config):
     return learnable and config.prior.epochs > 0
 
 
-def train_prior(config, dataset, workdir, *, stop_requested=lambda: False, stream=None):
+def train_prior(config, dataset, workdir, *, finish=False, stop_requested=lambda: False, stream=None):
     """Trains the prior that `config` describes on the latents of the best model in `workdir`, or goes on with it.
 
     The training and validation images are encoded once, and their posteriors kept in the folder.
@@ -47,10 +47,10 @@ def train_prior(config, dataset, workdir, *, stop_requested=lambda: False, strea
         open_workdir(workdir, config, dataset),  # by whose settings `load` finds this prior
         enough_memory("the second stage", config, "prior.batch_size", "prior.hidden_dim"),
     ):
-        return _train_prior(config, dataset, workdir, stop_requested, stream)
+        return _train_prior(config, dataset, workdir, finish, stop_requested, stream)
 
 
-def _train_prior(config, dataset, workdir, stop_requested, stream):
+def _train_prior(config, dataset, workdir, finish, stop_requested, stream):
     clock = Clock()
     model = load(workdir, prior=False)
     directory = prior_directory(workdir, config, model.step)
@@ -67,7 +67,7 @@ def _train_prior(config, dataset, workdir, stop_requested, stream):
     write_json(
         directory / "config.json",
         {
-            "prior": to_dict(config)["prior"],
+            "prior": prior_settings(config),
             "num_classes": prior.num_classes,
             "label_counts": prior.label_counts,
             "model_step": model.step,
@@ -89,6 +89,7 @@ def _train_prior(config, dataset, workdir, stop_requested, stream):
         clock=clock,
         headline=[*_headline(config, parameters, model.step), *(f"WARNING: {note}" for note in notes)],
         draw=PriorFigures(workdir / "figures", model, prior, dataset) if model.config.train.figures_every else None,
+        finish=finish,
         stop_requested=stop_requested,
         stream=stream,
     )
@@ -105,7 +106,7 @@ def _train_prior(config, dataset, workdir, stop_requested, stream):
     summary = {
         "model": model_name(config),
         "model_step": model.step,
-        "epochs": config.prior.epochs,
+        **ending(len(fitted.records), config.prior, finish=finish),
         "steps": fitted.step,
         "best_epoch": best["epoch"],
         **{name: value for name, value in best.items() if name.startswith("val/")},

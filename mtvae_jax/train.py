@@ -10,6 +10,7 @@ from mtvae_jax import environment
 from mtvae_jax.clock import Clock
 from mtvae_jax.codebook_start import codebook_from_data
 from mtvae_jax.config import is_quantised, model_name, run_hash
+from mtvae_jax.distributed import on_main
 from mtvae_jax.divergence import evaluation_failure, forget, not_finite
 from mtvae_jax.errors import UserError
 from mtvae_jax.fingerprint import fingerprint
@@ -17,13 +18,23 @@ from mtvae_jax.fit import fit_side_by_side
 from mtvae_jax.health import findings
 from mtvae_jax.memory import enough_memory
 from mtvae_jax.methods import METHODS
+from mtvae_jax.metric_log import read_metrics
 from mtvae_jax.models import build_model, count_parameters, grid_size
 from mtvae_jax.objective import Objective
 from mtvae_jax.replication import replicate
 from mtvae_jax.run_figures import RunFigures
 from mtvae_jax.trainee import Trainee
 from mtvae_jax.wording import number_of
-from mtvae_jax.workdir import describe, open_workdir, read_summary, record_origin, user_path, write_json
+from mtvae_jax.workdir import (
+    describe,
+    ending,
+    is_complete,
+    open_workdir,
+    read_summary,
+    record_origin,
+    user_path,
+    write_json,
+)
 
 
 class Job(NamedTuple):
@@ -35,21 +46,25 @@ class Job(NamedTuple):
     stream: Any = None
 
 
-def train(config, dataset, workdir, *, stop_requested=lambda: False, stream=None):
+def train(config, dataset, workdir, *, finish=False, stop_requested=lambda: False, stream=None):
     """Trains the model of `config` on `dataset` to its last epoch, from wherever an earlier call stopped.
 
-    **Arguments:** `config`, `workdir`, `stream`: of a `Job`; `dataset`: `mtvae_jax.data.Dataset`; `stop_requested`:
-    asked about once a second.
+    With `train.patience` it ends before that once so many epochs were no better than the best.
+
+    **Arguments:** `config`, `workdir`, `stream`: of a `Job`; `dataset`: `mtvae_jax.data.Dataset`; `finish`: trains no
+    further, and ends with the best epoch so far; `stop_requested`: asked about once a second.
     **Returns:** the summary, as in summary.json.
     **Raises:** `UserError`; `fit.Stopped` after saving, where `stop_requested` said so.
     """
-    (result,) = train_side_by_side([Job(config, workdir, stream)], dataset, stop_requested=stop_requested)
+    (result,) = train_side_by_side(
+        [Job(config, workdir, stream)], dataset, finish=finish, stop_requested=stop_requested
+    )
     if isinstance(result, UserError):
         raise result
     return result
 
 
-def train_side_by_side(jobs, dataset, *, stop_requested=lambda: False):
+def train_side_by_side(jobs, dataset, *, finish=False, stop_requested=lambda: False):
     """The same for several runs in one compiled program, see `fit.fit_side_by_side`.
 
     **Arguments:** `jobs`: of `Job`, whose configs differ in nothing but seed and knobs; `dataset`: of all.
@@ -57,6 +72,9 @@ def train_side_by_side(jobs, dataset, *, stop_requested=lambda: False):
     **Raises:** as `train`.
     """
     jobs = [job._replace(workdir=user_path(job.workdir)) for job in jobs]
+    if finish:
+        for job in jobs:
+            _require_an_epoch(job.workdir)
     with contextlib.ExitStack() as locks:
         for job in jobs:
             locks.enter_context(open_workdir(job.workdir, job.config, dataset))
@@ -64,7 +82,7 @@ def train_side_by_side(jobs, dataset, *, stop_requested=lambda: False):
         left = [index for index, summary in enumerate(results) if summary is None]
         if left:
             with enough_memory("training", jobs[0].config, "train.batch_size", "model.hidden_dims"):
-                trained = _train([jobs[index] for index in left], dataset, stop_requested)
+                trained = _train([jobs[index] for index in left], dataset, finish, stop_requested)
             for index, result in zip(left, trained, strict=True):
                 results[index] = result
         return results
@@ -73,22 +91,38 @@ def train_side_by_side(jobs, dataset, *, stop_requested=lambda: False):
 def _complete(job):
     """The summary of a run that has been trained as long as it is to be, else None."""
     summary = read_summary(job.workdir)
-    return summary if summary is not None and summary["epochs"] == job.config.train.epochs else None
+    return summary if is_complete(summary, job.config.train) else None
 
 
-def _train(jobs, dataset, stop_requested):
+@on_main
+def _require_an_epoch(workdir):
+    if not (workdir / "config.json").exists() or not (workdir / "metrics.jsonl").exists() or not read_metrics(workdir):
+        raise UserError(f"--finish: in {workdir} no epoch of a run has ended yet, so there is no model to end with")
+
+
+@on_main
+def _forget_early_end(workdir):
+    """Of a run that was ended early and goes on: as it is now nothing has ended it."""
+    if "stopped_early" in (read_summary(workdir) or {}):
+        (workdir / "summary.json").unlink()
+
+
+def _train(jobs, dataset, finish, stop_requested):
     origin = environment.origin()
     notes = [record_origin(job.workdir, origin) for job in jobs]
+    for job in jobs:
+        _forget_early_end(job.workdir)
     trainees = [_trainee(job, dataset, len(jobs), note) for job, note in zip(jobs, notes, strict=True)]
     results = fit_side_by_side(
         trainees,
         {"images": dataset.train},
         {"images": dataset.validation},
         section="train",
+        finish=finish,
         stop_requested=stop_requested,
     )
     return [
-        result if isinstance(result, UserError) else _summarize(job, dataset, trainee, result, note)
+        result if isinstance(result, UserError) else _summarize(job, dataset, trainee, result, note, finish)
         for job, trainee, result, note in zip(jobs, trainees, results, notes, strict=True)
     ]
 
@@ -108,10 +142,10 @@ def _trainee(job, dataset, side_by_side, notes):
     )
 
 
-def _summarize(job, dataset, trainee, fitted, notes):
+def _summarize(job, dataset, trainee, fitted, notes, finish):
     """Judges the best model on the test split, and writes summary.json.
 
-    **Arguments:** `notes`: sentences for its warnings.
+    **Arguments:** `notes`: sentences for its warnings; `finish`: whether the run was told to end.
 
     **Returns:** the summary, or the `UserError` that says which test images have no finite metrics.
     """
@@ -129,7 +163,7 @@ def _summarize(job, dataset, trainee, fitted, notes):
     summary = {
         "model": model_name(config),
         "config_hash": run_hash(config),
-        "epochs": config.train.epochs,
+        **ending(len(fitted.records), config.train, finish=finish),
         "steps": fitted.step,
         "best_epoch": best["epoch"],
         **{name: value for name, value in best.items() if name.startswith("val/")},

@@ -55,6 +55,18 @@ class Trainee:
         self._best = min((record["val/loss"] for record in self._log.records), default=math.inf)
         return _on_host(state)
 
+    @property
+    def epochs(self):
+        """How many have ended."""
+        return len(self._log.records)
+
+    @property
+    def out_of_patience(self):
+        """Whether so many epochs have ended since the best as `patience` allows. A function of what the checkpoint
+        has, so that a run that goes on ends where it would have ended undisturbed."""
+        patience, losses = self.objective.settings.patience, [record["val/loss"] for record in self._log.records]
+        return patience is not None and bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
+
     def say(self, line):
         self._progress.message(line)
 

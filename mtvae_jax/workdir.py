@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mtvae_jax.lock import FILE_NAME as LOCK
 from mtvae_jax.lock import hold
 
 # A run may be made longer or shorter as long as no step already taken would have been another.
-_EPOCHS = "train.epochs"
+_EPOCHS, _PATIENCE = "train.epochs", "train.patience"
 _NPZ = "npz:"
 _MADE_AGAIN = "restore it from a copy, or delete it: the same command makes it again"
 # What orbax takes for a glob pattern when it gathers the parts of a checkpoint; a backslash is a slash to tensorstore,
@@ -190,6 +191,29 @@ def read_run(workdir):
     return run
 
 
+def ending(epochs, settings, *, finish):
+    """What a summary says of the end of a stage.
+
+    **Arguments:** `epochs`: that were trained; `settings`: the section of the config; `finish`: whether it was told to
+    end.
+    """
+    if epochs == settings.epochs:
+        return {"epochs": epochs}
+    early = {"by": "--finish" if finish else "patience", "epochs": settings.epochs, "patience": settings.patience}
+    return {"epochs": epochs, "stopped_early": early}
+
+
+def is_complete(summary, settings):
+    """Whether a stage has been trained as long as `settings`, its section of the config, says, or was ended before.
+
+    **Arguments:** `summary`: of `read_summary`.
+    """
+    if summary is None or summary["epochs"] == settings.epochs:
+        return summary is not None
+    early = summary.get("stopped_early")
+    return isinstance(early, dict) and (early["epochs"], early["patience"]) == (settings.epochs, settings.patience)
+
+
 def read_summary(workdir):
     """What summary.json says, None while the run is not complete. **Raises:** `UserError` where it is damaged."""
     path = Path(workdir) / "summary.json"
@@ -269,6 +293,8 @@ def _check_same_run(workdir, config, dataset):
         if old.get(name) == new.get(name) or (name == "data.name" and same_images):
             continue
         hint = ""
+        if name == _PATIENCE and (new.get(name) or math.inf) > (old.get(name) or math.inf):
+            continue
         if name == _EPOCHS and new["train.schedule"] == "constant":
             if new[name] > (old.get(name) or 0) or _trained_no_further(workdir, config, dataset):
                 continue

@@ -59,3 +59,11 @@ def test_names_of_runs_count_too(field):
 
     name = str(Factors(dataset="mnist", latent="gaussian", method="plain", **field))
     assert re.search(r"\b1 (layer|epoch)\b(?!s)", name)
+
+
+def test_a_stage_that_was_ended_early_says_of_how_many_epochs():
+    early = {"by": "patience", "epochs": 100, "patience": 2}
+    assert stage_result("model", SUMMARY)[0] == "model complete: 20 epochs, the best is epoch 18"
+    assert stage_result("model", SUMMARY | {"stopped_early": early})[0] == (
+        "model complete: 20 epochs of 100 (patience), the best is epoch 18"
+    )

@@ -281,3 +281,10 @@ def test_codes_without_a_prior_are_trained_and_judged_to_the_end(digits_npz, tmp
     assert json.loads((workdir / "generation.json").read_text())["left_out"] == {
         "given_pixels": "config.prior.epochs = 0 learns no prior"
     }
+
+
+def test_only_a_run_can_be_told_to_finish(capsys):
+    config = f"--config={ROOT / 'configs' / 'gauss_plain.py'}"
+    assert (parse(["launch.py", config]).finish, parse(["launch.py", config, "--finish"]).finish) == (False, True)
+    assert main(["launch.py", f"--config={ROOT / 'configs' / 'thesis.py'}:all", "--finish"]) == 2
+    assert capsys.readouterr().err.startswith("launch.py: --finish: ends one run; for a study")

@@ -182,6 +182,16 @@ def test_what_these_tests_write_has_the_files_of_a_real_run(real_run, make):
     assert any(name.startswith("checkpoints/16/state/d/") for name in real)
 
 
+def test_a_run_that_was_ended_early_is_complete(make, call):
+    workdir = make(losses=(0.5, 0.3, 0.4), epochs=9)
+    path = workdir / "summary.json"
+    for early, state in ((9, "complete"), (7, "stopped")):  # 7: it has been made longer since
+        summary = json.loads(path.read_text()) | {"stopped_early": {"by": "--finish", "epochs": early}}
+        path.write_text(json.dumps(summary))
+        (row,) = rows_of(call, workdir.parent)
+        assert (row["state"], row["epoch"], row["epochs"], row["best_epoch"]) == (state, 3, 9, 2)
+
+
 def test_of_a_real_run_the_best_stays_loadable(real_run, tmp_path, call):
     """Two checkpoints whose latest is not the best, made of a run that has one."""
     workdir = tmp_path / "run"

@@ -111,25 +111,21 @@ def tiny(digits, tmp_path_factory):
     return mtvae_jax.data.load_dataset(f"npz:{path}", validation=1 / 7)
 
 
-def tiny_config(latent, method, sampling):
-    return resolve(
-        small_config(
-            method,
-            latent=latent,
-            conditioning__sampling=sampling,
-            data__validation=1 / 7,
-            model__hidden_dims=(4,),
-            model__latent_dim=2,
-            model__residual_layers=0,
-            model__codebook_ema=0.9,
-            model__normalization="none",
-            train__batch_size=16,
-            train__epochs=1,
-            prior__batch_size=16,
-            prior__num_layers=1,
-        ),
-        (6, 6, 1),
-    )
+def tiny_config(latent, method, sampling, **overrides):
+    small = {
+        "conditioning__sampling": sampling,
+        "data__validation": 1 / 7,
+        "model__hidden_dims": (4,),
+        "model__latent_dim": 2,
+        "model__residual_layers": 0,
+        "model__codebook_ema": 0.9,
+        "model__normalization": "none",
+        "train__batch_size": 16,
+        "train__epochs": 1,
+        "prior__batch_size": 16,
+        "prior__num_layers": 1,
+    }
+    return resolve(small_config(method, latent=latent, **small | overrides), (6, 6, 1))
 
 
 @pytest.mark.parametrize(("latent", "method", "sampling"), ALL)
@@ -254,6 +250,76 @@ def test_a_complete_run_answers_at_once_and_a_longer_one_goes_on(make_run, datas
     assert_same_bits(tmp_path / "run", tmp_path / "unbroken")
     with pytest.raises(UserError, match=r"config.train.epochs = 2, not 1; more have been trained; --finish"):
         train(config, dataset, tmp_path / "run")
+
+
+def until(steps):
+    """A request to stop that comes after so many steps; with a step a call it is asked about after each."""
+    asked = iter(range(1, 1000))
+    return lambda: next(asked) == steps
+
+
+@pytest.fixture
+def a_step_a_call(monkeypatch):
+    monkeypatch.setattr("mtvae_jax.fit._SECONDS_PER_CALL", 0.0)
+    for figures in ("mtvae_jax.train.RunFigures", "mtvae_jax.prior.PriorFigures"):
+        monkeypatch.setattr(f"{figures}.__call__", lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("a_step_a_call")
+@pytest.mark.parametrize("stage", ["train", "prior"])
+def test_out_of_patience_a_stage_ends_be_it_interrupted_and_is_complete(stage, tiny, tmp_path):
+    # Steps too small for float32: no epoch is better than the first, so that two more are trained of nine.
+    settings = {"epochs": 9, "patience": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
+    config = tiny_config(
+        "gaussian", "multi_decoder", "exact", model__normalization="none", prior__dropout=0.0,
+        **{f"{stage}__{name}": value for name, value in settings.items()},
+    )  # fmt: skip
+    summaries = []
+    for workdir in (tmp_path / "unbroken", tmp_path / "broken"):
+        if stage == "prior":
+            train(config, tiny, workdir, stream=io.StringIO())
+        run = train if stage == "train" else train_prior
+        if workdir.name == "broken":
+            for steps in (4, 5):  # within epoch 2, and at the very end
+                with pytest.raises(Stopped):
+                    run(config, tiny, workdir, stop_requested=until(steps), stream=io.StringIO())
+        out = io.StringIO()
+        summaries.append(run(config, tiny, workdir, stream=out))
+        assert run(config, tiny, workdir) == summaries[-1]
+        if stage == "train" or workdir.name == "unbroken":
+            assert "ends after epoch 3 of 9: no better one in the last 2\n" in out.getvalue()
+    for summary in summaries:
+        assert (summary["epochs"], summary["best_epoch"], summary["steps"]) == (3, 1, 9)
+        assert summary["stopped_early"] == {"by": "patience", "epochs": 9, "patience": 2}
+    assert summaries[0]["parameters_sha256"] == summaries[1]["parameters_sha256"]
+
+
+@pytest.mark.usefixtures("a_step_a_call")
+def test_told_to_finish_a_run_ends_with_the_epochs_that_it_has(tiny, tmp_path):
+    def config(epochs):
+        return tiny_config("gaussian", "plain", "exact", train__epochs=epochs)
+
+    with pytest.raises(UserError, match=r"^--finish: in .* no epoch of a run has ended yet"):
+        train(config(9), tiny, tmp_path / "run", finish=True)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Stopped):
+        train(config(9), tiny, tmp_path / "run", stop_requested=until(8), stream=io.StringIO())
+    out = io.StringIO()
+    summary = train(config(9), tiny, tmp_path / "run", finish=True, stream=out)
+    assert "ends after epoch 2 of 9: as asked\n" in out.getvalue()
+    assert (summary["epochs"], summary["steps"]) == (2, 6)
+    assert summary["stopped_early"] == {"by": "--finish", "epochs": 9, "patience": None}
+    alone = train(config(2), tiny, tmp_path / "alone", stream=io.StringIO())
+    assert summary["parameters_sha256"] == alone["parameters_sha256"]
+    assert {name: summary[name] for name in summary if name.startswith("test/")} == {
+        name: alone[name] for name in alone if name.startswith("test/")
+    }
+    for finish in (True, False):
+        assert train(config(9), tiny, tmp_path / "run", finish=finish) == summary
+    # Asked for more it goes on, from where it was stopped.
+    longer = train(config(4), tiny, tmp_path / "run", stream=io.StringIO())
+    assert "stopped_early" not in longer
+    assert longer["parameters_sha256"] == train(config(4), tiny, tmp_path / "at once")["parameters_sha256"]
 
 
 def test_a_directory_of_another_run_is_left_alone(make_run, dataset, tmp_path):

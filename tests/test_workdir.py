@@ -1,6 +1,7 @@
 """The work directory: which commands may go on with the run in it, and what it keeps of where it was trained."""
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import subprocess
@@ -12,9 +13,10 @@ from small_runs import ROOT, small_config
 
 from mtvae_jax import command_line, environment
 from mtvae_jax.checkpoints import _check_same_model
-from mtvae_jax.config import resolve
+from mtvae_jax.config import resolve, to_dict
 from mtvae_jax.data import load_dataset
 from mtvae_jax.errors import UserError
+from mtvae_jax.learned_prior import prior_directory
 from mtvae_jax.workdir import default_workdir, open_workdir, read_run, record_origin
 
 STEPS = 8  # an epoch of 259 images in batches of 32
@@ -70,6 +72,22 @@ def test_with_a_schedule_over_all_epochs_their_number_cannot_change(make_run, da
     for epochs in (3, 5):
         with pytest.raises(UserError, match=f"config.train.epochs = 4, not {epochs}; give another"):
             begin(tmp_path / "run", make_run(train__epochs=epochs, train__schedule="cosine"), dataset)
+
+
+def test_patience_may_grow_and_not_shrink(make_run, dataset, tmp_path):
+    for patience in (2, 3, None):
+        begin(tmp_path / "run", make_run(train__patience=patience), dataset)
+    with pytest.raises(UserError, match=r"holds a run with config.train.patience = None, not 3; give another"):
+        begin(tmp_path / "run", make_run(train__patience=3), dataset)
+
+
+def test_a_prior_without_patience_lies_where_it_lay(make_run, tmp_path):
+    config = make_run("plain", "vq")
+    settings = to_dict(config)["prior"]
+    assert settings.pop("patience") is None
+    values = json.dumps({"prior": settings, "model_step": 7}, sort_keys=True)  # as commit 742639c had it
+    assert prior_directory("run", config, 7).name == f"prior-{hashlib.sha256(values.encode()).hexdigest()[:8]}"
+    assert prior_directory("run", make_run("plain", "vq", prior__patience=3), 7) != prior_directory("run", config, 7)
 
 
 # ----------------------------------------------------------------------------------------------- a file of the user's

@@ -134,13 +134,14 @@ def _stage(directory, epochs, description=None):
         raise Damaged("summary.json is not the summary of a run")
     speed = _speed(records, description)
     # One that was complete and is being made longer has a summary of before
-    if summary and summary["epochs"] == epochs:
+    early = summary.get("stopped_early")
+    if summary and epochs in (summary["epochs"], early.get("epochs") if isinstance(early, dict) else None):
         best_step = summary["steps"] // max(1, summary["epochs"]) * summary["best_epoch"]
         if not any(checkpoint.whole and checkpoint.step == best_step for checkpoint in checkpoints):
             raise Damaged(f"{directory.name}/checkpoints/{best_step}, the best, is missing or not whole")
         metrics = _metrics(summary, ("val/", "test/"))
-        return Stage(directory, COMPLETE, epochs, epochs, summary["best_epoch"], best_step, metrics, summary, records,
-                     checkpoints, speed)
+        return Stage(directory, COMPLETE, summary["epochs"], epochs, summary["best_epoch"], best_step, metrics, summary,
+                     records, checkpoints, speed)
     whole = [checkpoint for checkpoint in checkpoints if checkpoint.whole]
     if checkpoints and not whole:
         raise Damaged(f"{directory.name}/checkpoints: none is whole, files are missing or of another version")
@@ -194,17 +195,24 @@ def _speed(records, description):
 
 def _prior(path, description, model):
     """The second stage that `mtvae_jax.load` takes: of these settings, on the best model there is."""
-    wanted = description["config"].get("prior")
+    wanted = _without_unused(description["config"].get("prior"))
     best = [checkpoint for checkpoint in model.checkpoints if checkpoint.whole]
     step = model.best_step or min(best, key=lambda c: c.score, default=Checkpoint(path, 0, False, math.inf)).step
     for folder in prior_folders(path):
         try:
             about = read_json(folder / "config.json")
-            if about is not None and about.get("prior") == wanted and about.get("model_step") == step:
+            if about is not None and _without_unused(about.get("prior")) == wanted and about.get("model_step") == step:
                 return _stage(folder, _prior_epochs(folder, wanted))
         except Damaged as damage:
             raise Damaged(f"{folder.name}: {damage}") from damage
     return None
+
+
+def _without_unused(settings):
+    """As `mtvae_jax.config.prior_settings`, which needs JAX."""
+    if not isinstance(settings, dict):
+        return settings
+    return {name: value for name, value in settings.items() if (name, value) != ("patience", None)}
 
 
 def _prior_epochs(folder, settings):

@@ -11,7 +11,7 @@ from mtvae_jax.config import resolve
 from mtvae_jax.data import load_dataset
 from mtvae_jax.errors import UserError
 from mtvae_jax.study.factors import config_of
-from mtvae_jax.workdir import default_workdir, read_summary, require_storable, user_path
+from mtvae_jax.workdir import default_workdir, is_complete, read_summary, require_storable, user_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,7 @@ class Task:
     @property
     def complete(self):
         """Whether it has been trained to its end."""
-        summary = read_summary(self.workdir)
-        return summary is not None and summary["epochs"] == self.config.train.epochs
+        return is_complete(read_summary(self.workdir), self.config.train)
 
 
 def make_tasks(plan, protocol, runs):

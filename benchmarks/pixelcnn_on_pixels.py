@@ -35,6 +35,7 @@ class PixelObjective:
     def __init__(self, network, settings, image_shape):
         self.network = network
         self.settings = settings
+        self.config = ConfigDict({"model": {"codebook_size": network.num_codes}})  # for the judgement of its health
         self.image_shape = tuple(image_shape)
         self.base_key = jax.random.key(0)
         self.term_shapes = {"loss": (), "nats": ()}

@@ -18,11 +18,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from benchmarks.harness import RESULTS, Record, Table, Unit, run
 from mtvae_jax import environment
 from mtvae_jax.clock import Clock
+from mtvae_jax.config import thesis_config
 from mtvae_jax.data import load_dataset
 from mtvae_jax.fit import fit
 from mtvae_jax.models.pixelcnn import GatedPixelCNN
@@ -32,10 +32,10 @@ from mtvae_jax.replication import replicate
 class PixelObjective:
     """−log p(pixels) of images at a number of levels; of the same make as `objective.Objective`."""
 
-    def __init__(self, network, settings, image_shape):
+    def __init__(self, network, config, image_shape):
         self.network = network
-        self.settings = settings
-        self.config = ConfigDict({"model": {"codebook_size": network.num_codes}})  # for the judgement of its health
+        self.config = config
+        self.settings = config.train
         self.image_shape = tuple(image_shape)
         self.base_key = jax.random.key(0)
         self.term_shapes = {"loss": (), "nats": ()}
@@ -87,9 +87,11 @@ def measure(flags, dataset, workdir):
     network = GatedPixelCNN(
         num_codes=flags.levels, hidden_dim=flags.hidden_dim, num_layers=flags.num_layers, dropout=flags.dropout
     )
-    settings = {"epochs": flags.epochs, "batch_size": flags.batch_size, "learning_rate": flags.learning_rate}
-    settings |= {"schedule": "cosine", "warmup_epochs": 0.0, "weight_decay": 0.0, "clip_norm": 1.0, "ema_decay": 0.999}
-    objective, clock = PixelObjective(network, ConfigDict(settings), dataset.image_shape), Clock()
+    config = thesis_config(latent="vq", method="plain")  # of which training and the health of codes count
+    config.model.codebook_size = flags.levels
+    config.train.update(epochs=flags.epochs, batch_size=flags.batch_size, learning_rate=flags.learning_rate)
+    config.train.update(schedule="cosine", warmup_epochs=0.0, weight_decay=0.0, clip_norm=1.0, ema_decay=0.999)
+    objective, clock = PixelObjective(network, config, dataset.image_shape), Clock()
     train, validation, test = ({"images": split} for split in (dataset.train, dataset.validation, dataset.test))
     fitted = fit(objective, train, validation, workdir, section="train", clock=clock)
     metrics = fitted.evaluate(replicate(fitted.variables), fitted.evaluate.place(test))

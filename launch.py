@@ -1,7 +1,7 @@
 """Trains a model: python launch.py --config=configs/gauss_multi.py [--config.section.field=value …] [--workdir=DIR]
 
 python launch.py --help has all options. Exit status: 0 done; 2 the command, a setting or a file is wrong, and one line
-on stderr says how to mend it; 75 stopped by SIGTERM or Ctrl-C, the same command goes on; 1 anything else.
+on stderr says how to mend it; 75 stopped by a signal or Ctrl-C, the same command goes on; 1 anything else.
 """
 
 import functools
@@ -11,10 +11,16 @@ import traceback
 
 from mtvae_jax import __version__
 from mtvae_jax.errors import UserError
-from mtvae_jax.stopping import Interrupted, StopRequest, interruptible
+from mtvae_jax.progress import unfailing_output
+from mtvae_jax.stopping import Interrupted, StopRequest, end_at_once, interruptible
 
 
 def main(argv):
+    with unfailing_output():
+        return _main(argv)
+
+
+def _main(argv):
     try:
         with interruptible():
             # Here and in `run`, because imports take a second in which a process may be asked to stop
@@ -30,7 +36,7 @@ def main(argv):
     except UserError as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return 2
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         print("stopped; the same command goes on")
         return 75
     except BrokenPipeError:
@@ -114,4 +120,5 @@ def say(lines):
 
 
 if __name__ == "__main__":
+    end_at_once()
     sys.exit(main(sys.argv))

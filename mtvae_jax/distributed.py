@@ -9,6 +9,7 @@ returned.
 import functools
 import os
 import pickle
+import sys
 
 import jax
 import numpy as np
@@ -20,22 +21,24 @@ from mtvae_jax.errors import UserError
 # A process that ends alone, in an error, waits so long for the others before it takes them down.
 _SHUTDOWN_SECONDS = 20
 
+_OF_A_TASK = {"SLURM_JOB_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST"}
+
 _running_alone = False  # on the main process, inside a function that only it calls
 
 
 def start():
     """Joins the other processes of the run, if there are any; to be called before JAX touches a device.
 
-    They are those of the Slurm step, one task each. Elsewhere three variables say so: JAX_COORDINATOR_ADDRESS, the
-    host and a free port of process 0; JAX_NUM_PROCESSES; and JAX_PROCESS_ID, counted from 0. JAX_NUM_PROCESSES=1 keeps
-    the tasks of a Slurm step apart.
+    They are those of the Slurm step, one task each, where srun has told each who it is. Elsewhere three variables say
+    so: JAX_COORDINATOR_ADDRESS, the host and a free port of process 0; JAX_NUM_PROCESSES; and JAX_PROCESS_ID, counted
+    from 0. JAX_NUM_PROCESSES=1 keeps the tasks of a Slurm step apart.
 
     **Raises:** `UserError` where the variables are not whole, or the processes have not equally many devices.
     """
     explicit = "JAX_NUM_PROCESSES" in os.environ
     # Not SLURM_NTASKS, which a batch script's own shell has too: outside srun there is nobody to join.
     num_processes = _integer("JAX_NUM_PROCESSES" if explicit else "SLURM_STEP_NUM_TASKS", default=1, least=1)
-    if num_processes == 1:
+    if num_processes == 1 or not (explicit or os.environ.keys() >= _OF_A_TASK):
         return
     arguments = {}
     if explicit:
@@ -45,8 +48,20 @@ def start():
             "process_id": _integer("JAX_PROCESS_ID", least=0, most=num_processes - 1),
             "cluster_detection_method": "deactivate",
         }
+    elif os.environ["SLURM_PROCID"] == "0":  # be it a shell that srun has started, whose variables all inherit
+        print(
+            f"waiting for the {num_processes} processes of Slurm step {os.environ['SLURM_JOB_ID']}; "
+            "JAX_NUM_PROCESSES=1 for a run of its own",
+            file=sys.stderr,
+        )
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is the run's own business, see `stopping`
-    jax.distributed.initialize(**arguments, shutdown_timeout_seconds=_SHUTDOWN_SECONDS)
+    try:
+        jax.distributed.initialize(**arguments, shutdown_timeout_seconds=_SHUTDOWN_SECONDS)
+    except RuntimeError as error:
+        raise UserError(
+            f"the {num_processes} processes of the run do not find each other ({' '.join(str(error).split())[:200]}); "
+            "start them together, or each with JAX_NUM_PROCESSES=1 for a run of its own"
+        ) from error
     environment.require_device()
     counts = [len(jax.local_devices(process)) for process in range(jax.process_count())]
     if len(set(counts)) > 1:

@@ -8,6 +8,7 @@ import platform
 import socket
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -20,14 +21,43 @@ from mtvae_jax.errors import UserError
 _MOST_CACHED = 2 * 2**30  # bytes
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
+# What numbers depend on, as this project has it, whatever the process or its environment (JAX_ENABLE_X64, …) says.
+_NUMBERS = {
+    "enable_x64": False,
+    "default_prng_impl": "threefry2x32",
+    "threefry_partitionable": True,
+    "numpy_dtype_promotion": "standard",
+    "numpy_rank_promotion": "allow",
+    "transfer_guard": "allow",
+}
+
+
+def own_numbers(function):
+    """The function, called with JAX's settings for numbers as runs have them: float32 where nothing else is said.
+
+    For what a user may call in a process of another mind. The settings are those of the thread, meanwhile.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        with contextlib.ExitStack() as settings:
+            for name, value in _NUMBERS.items():
+                settings.enter_context(getattr(jax, name)(value))
+            return function(*args, **kwargs)
+
+    return wrapper
+
 
 def configure():
-    """Settings of the process: XLA's persistent cache on, so that a program is compiled once a machine and not once a
-    process, and the chatter of libraries off.
+    """Settings of the process: those of `own_numbers` for good; XLA's persistent cache on, so that a program is
+    compiled once a machine and not once a process; the chatter of libraries off.
 
     The cache lies in the user's cache folder; JAX_COMPILATION_CACHE_DIR moves it, and an empty value turns it off. Of
     that folder, features of images included, what was not used for longest is deleted beyond 2 GiB.
     """
+    os.environ["MPLBACKEND"] = "agg"  # a notebook leaves its own to the processes it starts, where it may not exist
+    for name, value in _NUMBERS.items():
+        jax.config.update(f"jax_{name}", value)
     logging.set_verbosity(logging.FATAL)  # orbax also logs, with a traceback, the errors that it raises
     # As either of which Python reports them, by its version
     sys.excepthook = _without_echoes(sys.excepthook, lambda kind, error, trace: error)
@@ -71,8 +101,12 @@ def _without_echoes(hook, error_of):
 
 
 def cache_directory():
-    """The project's place in the user's cache folder: what can be deleted, at the price of being made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtvae_jax"
+    """The project's place in the user's cache folder: what can be deleted, at the price of being made again. Of a user
+    without a home, as in a container, it is in the folder for temporary files."""
+    home = os.path.expanduser("~")  # unlike Path.home, never an error
+    if not os.path.isabs(home):
+        home = os.path.join(tempfile.gettempdir(), f"home-of-{os.getuid()}")
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")) / "mtvae_jax"
 
 
 def versions():

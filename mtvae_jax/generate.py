@@ -13,6 +13,7 @@ import numpy as np
 from mtvae_jax.checkpoints import read_checkpoint
 from mtvae_jax.conditioning import condition
 from mtvae_jax.config import from_dict, is_quantised
+from mtvae_jax.environment import own_numbers
 from mtvae_jax.errors import UserError
 from mtvae_jax.learned_prior import load_prior
 from mtvae_jax.methods import METHODS
@@ -86,12 +87,14 @@ class Model:
         model.prior = prior
         return model
 
+    @own_numbers
     def encode(self, images, key=None):
         """z of each image: for a Gaussian latent float32 [N, Z], the posterior's mean, or a draw from it with `key`;
         for a vector-quantised one the embedded codes, float32 [N, h, w, D].
         """
         return self._encoded("z", images, key)
 
+    @own_numbers
     def posterior(self, images):
         """q(z|x) of each image: codes int32 [N, h, w], or mean and log-variance, float32 [N, 2, Z]."""
         return self._encoded("posterior", images, None)
@@ -106,6 +109,7 @@ class Model:
 
         return _batched(encode, images, np.arange(len(images)))
 
+    @own_numbers
     def reconstruct(self, images, mask=None, num_samples=1, key=None):
         """x̂ of each image: from z alone, or with `mask` from z and the revealed pixels (thesis 3.2, 3.3).
 
@@ -132,6 +136,7 @@ class Model:
             draws.append(self._decode(z, m))
         return draws[0] if num_samples == 1 else np.stack(draws)
 
+    @own_numbers
     def sample(self, n, key, images=None, mask=None, *, labels=None, prior=None):
         """Images from nothing, or from the pixels of `images` that `mask` reveals; the hidden ones are never looked at.
 
@@ -283,6 +288,7 @@ def _batched(function, *arrays):
     return np.concatenate(results)[:num]
 
 
+@own_numbers
 def load(workdir, which="best", *, prior=True):
     """The model that a run trained.
 

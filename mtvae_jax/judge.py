@@ -14,7 +14,7 @@ from mtvae_jax.distribution_metrics import (
     precision_recall,
     probability_integral_transform,
 )
-from mtvae_jax.environment import cache_directory
+from mtvae_jax.environment import cache_directory, own_numbers
 from mtvae_jax.generate import load
 from mtvae_jax.image_features import inception_feature_extractor, train_feature_extractor
 from mtvae_jax.learned_prior import prior_directory
@@ -33,6 +33,7 @@ _FEWEST_IMAGES = 4  # precision and recall are of the third nearest other image
 
 
 @on_main
+@own_numbers
 def judge(config, dataset, workdir, *, stream=None):
     """Judges the best model of a run with its prior, once: the result is kept as generation.json.
 

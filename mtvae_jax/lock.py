@@ -1,12 +1,12 @@
 """One process at a time in a work directory.
 
-The lock is an flock on the file `lock` in it, which the kernel lets go of when the process ends, however it ends. In
+The lock is an flock on the file `lock` in it (on Windows, of its byte at 1 GiB), which the kernel lets go of when the
+process ends, however it ends. In
 the file stands who holds it, for people. Not every file system shares its locks among hosts: where it does not, what
 the file says is all that is known of another host, and a person has to say that nothing is at work there.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -15,6 +15,12 @@ import time
 from pathlib import Path
 
 from mtvae_jax.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
 
 FILE_NAME = "lock"
 # A process that is told to stop saves first: who starts the next one at once need not fail.
@@ -66,19 +72,15 @@ def holder(workdir):
     if path in _held:
         return None
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY if fcntl else os.O_RDWR)
     except FileNotFoundError:
         return None
     except OSError as error:
         return f"somebody unknown, {FILE_NAME} cannot be read ({error.strerror})"
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return _stranger(path, _read(descriptor), locked=_flock(descriptor, shared=True))
     except BlockingIOError:
         return _words(_read(descriptor))
-    except OSError:  # there are no locks here
-        return _stranger(path, _read(descriptor), locked=False)
-    else:
-        return _stranger(path, _read(descriptor), locked=True)
     finally:
         os.close(descriptor)
 
@@ -96,7 +98,8 @@ def _take(path, patience):
             stranger = _stranger(path, _read(descriptor), locked)
             if stranger is None:
                 os.truncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps(_me()).encode(), 0)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.write(descriptor, json.dumps(_me()).encode())
                 return descriptor
             refusal = f"{stranger}; if that is no longer so, delete {path}"
         except BlockingIOError:
@@ -119,10 +122,12 @@ def _open(path):
         raise _unwritable(path, error) from error
 
 
-def _flock(descriptor):
+def _flock(descriptor, shared=False):
     """Whether the file system has locks at all. **Raises:** `BlockingIOError` where another process has this one."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if fcntl is None:
+            return _lock_a_byte(descriptor)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError:
@@ -130,11 +135,23 @@ def _flock(descriptor):
     return True
 
 
+def _lock_a_byte(descriptor):
+    # Windows keeps others from reading what is locked: a byte that nobody reads, far beyond the signature.
+    os.lseek(descriptor, 1 << 30, os.SEEK_SET)
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    except PermissionError as error:
+        raise BlockingIOError from error
+    return True
+
+
 def _let_go(path, descriptor):
     # Deleted while it is still locked: nobody else can take it for theirs.
     with contextlib.suppress(OSError):
         if _still_there(path, descriptor):
-            os.unlink(path)
+            os.unlink(path)  # Windows deletes no open file: an empty one stays
+    with contextlib.suppress(OSError):
+        os.truncate(descriptor, 0)
     os.close(descriptor)
 
 
@@ -159,6 +176,8 @@ def _stranger(path, signed, locked):
 def _is_alive(pid):
     if pid == os.getpid():
         return False
+    if fcntl is None:  # os.kill would end it, and a process of this host is seen by its lock
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -175,7 +194,8 @@ def _me():
 def _read(descriptor):
     """What the holder wrote, None where it is nothing that `_me` wrote."""
     try:
-        signed = json.loads(os.pread(descriptor, 1000, 0))
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        signed = json.loads(os.read(descriptor, 1000))
     except (OSError, ValueError):
         return None
     if not isinstance(signed, dict) or signed.keys() != _me().keys() or not isinstance(signed["pid"], int):

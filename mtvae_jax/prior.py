@@ -33,6 +33,7 @@ def has_second_stage(config):
     return learnable and config.prior.epochs > 0
 
 
+@environment.own_numbers
 def train_prior(config, dataset, workdir, *, finish=False, stop_requested=lambda: False, stream=None):
     """Trains the prior that `config` describes on the latents of the best model in `workdir`, or goes on with it.
 

@@ -1,5 +1,6 @@
 """What a run says while it trains: a line that is rewritten in a terminal, a line an epoch in a log file."""
 
+import contextlib
 import math
 import os
 import shutil
@@ -34,6 +35,53 @@ class _Part:
     text: str
     rank: int
     split: str = ""
+
+
+@contextlib.contextmanager
+def unfailing_output():
+    """Meanwhile nothing that is said ends a run: what an encoding lacks is escaped; what a full disk, a terminal that
+    has gone, or a stream that was closed from the start cannot take is dropped. A pipe that nobody reads from is still
+    an error."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_unfailing, before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _unfailing(stream):
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+    return _Unfailing(stream)
+
+
+class _Unfailing:
+    """A stream of text whose file becomes the null device as soon as it cannot be written."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        self._attempt(self._stream.write, text)
+        return len(text)
+
+    def flush(self):
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, function, *arguments):
+        try:
+            function(*arguments)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            print(f"{self._stream.name} cannot be written ({error.strerror}); the run goes on", file=sys.stderr)
 
 
 class Progress:

@@ -1,10 +1,16 @@
-"""SIGTERM and Ctrl-C: while training a request, which the run grants at the next good moment; at all other times the
-end, in one line."""
+"""Signals that ask a process to stop: while training a request, which the run grants at the next good moment; at all
+other times the end, in one line."""
 
 import contextlib
+import os
 import signal
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Of the scheduler, of the keyboard, of a terminal that closes, and what a Slurm job may ask for before its time is up
+# (--signal=USR1@60); Windows has the first two.
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+)
+STOPPED = "stopped; the same command goes on"
 
 
 class Interrupted(BaseException):
@@ -13,9 +19,11 @@ class Interrupted(BaseException):
 
 @contextlib.contextmanager
 def interruptible():
-    """While entered, SIGTERM and SIGINT raise `Interrupted`, except within a `StopRequest`."""
+    """While entered, the signals raise `Interrupted`, except within a `StopRequest`; whoever asks again while the
+    process ends, ends it at once."""
 
     def interrupt(number, frame):
+        end_at_once()
         raise Interrupted
 
     with _handled_by(interrupt):
@@ -23,7 +31,7 @@ def interruptible():
 
 
 class StopRequest:
-    """While entered, the first SIGTERM or SIGINT is noted, and a second SIGINT raises `Interrupted` at once."""
+    """While entered, the first signal is noted, and a second SIGINT raises `Interrupted` at once."""
 
     def __init__(self):
         self._requested = False
@@ -46,9 +54,29 @@ class StopRequest:
         self._requested = True
 
 
+def end_at_once():
+    """From now on the signals end the process without a traceback: for its first moments and its last ones."""
+
+    def end(number, frame):
+        with contextlib.suppress(OSError):
+            os.write(1, f"{STOPPED}\n".encode())
+        os._exit(75)
+
+    for number in _heeded():
+        signal.signal(number, end)
+
+
+def _heeded():
+    """Those signals that the process was not started to ignore, as nohup makes it ignore SIGHUP."""
+    return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN or number != _HANGUP]
+
+
+_HANGUP = getattr(signal, "SIGHUP", None)
+
+
 @contextlib.contextmanager
 def _handled_by(handler):
-    previous = {number: signal.signal(number, handler) for number in _SIGNALS}
+    previous = {number: signal.signal(number, handler) for number in _heeded()}
     try:
         yield
     finally:

@@ -64,6 +64,7 @@ def train(config, dataset, workdir, *, finish=False, stop_requested=lambda: Fals
     return result
 
 
+@environment.own_numbers
 def train_side_by_side(jobs, dataset, *, finish=False, stop_requested=lambda: False):
     """The same for several runs in one compiled program, see `fit.fit_side_by_side`.
 

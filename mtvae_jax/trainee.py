@@ -10,6 +10,7 @@ import numpy as np
 from mtvae_jax import distributed
 from mtvae_jax.checkpoints import Checkpoints
 from mtvae_jax.divergence import forget
+from mtvae_jax.errors import UserError
 from mtvae_jax.health import findings
 from mtvae_jax.metric_log import MetricLog
 from mtvae_jax.progress import Progress
@@ -98,7 +99,21 @@ class Trainee:
         )
         due = self._draw is not None and (epoch % self._draw.every == 0 or epoch == 1)
         if due and epoch < self._epochs:
-            distributed.on_main(self._draw)(state.eval_variables, self._log, epoch=epoch)
+            self._picture(state.eval_variables, epoch)
+
+    def _picture(self, variables, epoch):
+        """Draws the figures, or says why not: no training ends for a picture."""
+        try:
+            distributed.on_main(self._draw_in_own_style)(variables, epoch)
+        except Exception as error:
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self.say(f"WARNING: no figures of epoch {epoch}: {' '.join(reason.split())[:300]}")
+
+    def _draw_in_own_style(self, variables, epoch):
+        from mtvae_jax.figures import own_style  # matplotlib takes a second
+
+        with own_style():
+            self._draw(variables, self._log, epoch=epoch)
 
     def save(self, state, metrics=None):
         """Saves a host state, with the validation metrics of the epoch that it ends, None in the middle of one."""
@@ -126,7 +141,7 @@ class Trainee:
         records = self._log.records
         record = records[self._checkpoints.best_step // self._steps_per_epoch - 1]
         if self._draw is not None:
-            distributed.on_main(self._draw)(best.eval_variables, self._log, epoch=record["epoch"])
+            self._picture(best.eval_variables, record["epoch"])
         self._checkpoints.prune()
         self.close()
         return best.eval_variables, record, records

@@ -211,3 +211,27 @@ def test_a_run_is_refused_while_another_process_is_in_its_directory_and_changes_
         (tmp_path / "lock").rename(tmp_path.parent / "theirs")
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
         (tmp_path.parent / "theirs").rename(tmp_path / "lock")
+
+
+def test_without_fcntl_a_package_of_windows_models_load_and_directories_are_locked(tmp_path):
+    program = (
+        "import os, subprocess, sys, types\n"  # subprocess takes any msvcrt for Windows
+        "sys.modules['fcntl'] = None\n"
+        "locked = []\n"
+        "sys.modules['msvcrt'] = windows = types.SimpleNamespace(LK_NBLCK=2)\n"
+        "windows.locking = lambda file, mode, size: locked.append((mode, size, os.lseek(file, 0, os.SEEK_CUR)))\n"
+        "del os.pread, os.pwrite, os.kill\n"  # not there, or not what they are elsewhere
+        "import mtvae_jax.generate\n"
+        "from mtvae_jax.lock import hold, holder\n"
+        "with hold(sys.argv[1], patience=0):\n"
+        "    assert open(os.path.join(sys.argv[1], 'lock')).read().startswith('{')\n"
+        "    assert locked == [(2, 1, 1 << 30)]\n"
+        "assert holder(sys.argv[1]) is None\n"
+        "def locking(*_):\n"
+        "    raise PermissionError(13, 'Permission denied')\n"
+        "windows.locking = locking\n"
+        "open(os.path.join(sys.argv[1], 'lock'), 'w').write('{\"host\": \"h\", \"pid\": 7, \"since\": \"noon\"}')\n"
+        "assert holder(sys.argv[1]) == 'process 7 on h, since noon', holder(sys.argv[1])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environment, check=True, timeout=120)

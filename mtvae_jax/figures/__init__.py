@@ -1,6 +1,6 @@
 """The figures of a run: plain arrays and records in, a matplotlib figure out.
 
-Nothing here touches pyplot or matplotlib's global settings, so figures can be drawn in any thread, without a display.
+Nothing here touches pyplot, so figures can be drawn without a display; `own_style` keeps the user's settings out.
 Images are float [n, H, W, C] in [0, 1]: one channel is drawn grey, three in colour, of any other number the first.
 """
 
@@ -11,5 +11,6 @@ from mtvae_jax.figures.reconstructions import reconstructions
 from mtvae_jax.figures.samples import samples
 from mtvae_jax.figures.sampling_types import sampling_types
 from mtvae_jax.figures.save import save
+from mtvae_jax.figures.style import own_style
 
-__all__ = ["draws", "failure", "loss_curves", "reconstructions", "samples", "sampling_types", "save"]
+__all__ = ["draws", "failure", "loss_curves", "own_style", "reconstructions", "samples", "sampling_types", "save"]

@@ -1,8 +1,10 @@
 """What all figures share: sizes, fonts, colours, and text that is measured instead of guessed."""
 
+import contextlib
 from dataclasses import dataclass
 from functools import lru_cache
 
+import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -21,6 +23,14 @@ TRAIN = "#E69F00"
 INK = "#222222"
 RULE = "#999999"
 HIDDEN = (0.60, 0.48, 0.80)  # violet: neither black nor white nor common in photographs
+
+
+@contextlib.contextmanager
+def own_style():
+    """Meanwhile matplotlib's settings are its defaults, whatever the user's matplotlibrc says (LaTeX, grids)."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""The one exception that stands for a mistake of the user's."""
+"""The one exception that stands for a mistake of the user's, and warnings of what may be one."""
+
+import sys
+import warnings
 
 
 class UserError(Exception):
@@ -11,3 +14,11 @@ class UserError(Exception):
 
     def __init__(self, message):
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
+
+
+def warn(text):
+    """Warns of what the user's own line asks for, however deep in the package that is noticed."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mtvae_jax."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)

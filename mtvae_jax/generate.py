@@ -4,7 +4,6 @@ import copy
 import functools
 import numbers
 import os
-import warnings
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ from mtvae_jax.checkpoints import read_checkpoint
 from mtvae_jax.conditioning import condition
 from mtvae_jax.config import from_dict, is_quantised
 from mtvae_jax.environment import own_numbers
-from mtvae_jax.errors import UserError
+from mtvae_jax.errors import UserError, warn
 from mtvae_jax.learned_prior import load_prior
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model
@@ -215,11 +214,10 @@ class Model:
         counts = self.prior.label_counts
         if labels is None:
             if counts is None:
-                warnings.warn(
+                warn(
                     "labels: all classes are drawn alike, because the prior was trained by an earlier version, which "
                     "did not learn how likely each is; give labels, or delete the folder prior-… of the run and run "
                     "its command again",
-                    stacklevel=3,
                 )
             return None
         labels = _array("labels", labels)
@@ -256,7 +254,7 @@ class Model:
             unlike = unlike_training(self.config, mask.reshape(-1, height, width).astype(bool))
             if unlike is not None:
                 self._warned.append(unlike)
-                warnings.warn(unlike, stacklevel=3)
+                warn(unlike)
         return _batched(_condition, images, np.broadcast_to(mask, allowed[0]))
 
     def _images(self, images):
@@ -334,10 +332,9 @@ def _check_key(key):
 def _not_black(images):
     """The images, with a warning where none of their pixels is brighter than the first level above black."""
     if 0 < images.max() <= 1.001 / 255:
-        warnings.warn(
+        warn(
             "images: no pixel is brighter than 1/255, so the model sees black; integers are read as 0 … 255 and floats "
             "as 0 … 1: multiply integers of 0 and 1, or floats divided by 255 twice, by 255",
-            stacklevel=5,
         )
     return images
 

@@ -35,7 +35,7 @@ to its end, or with other settings of the second stage
 (--config.prior.hidden_dim=128) to another prior for the same model.
 
 Exit status: 0 done; 2 the command, a setting or a file is wrong, and one line
-says how to mend it; 75 stopped by SIGTERM or Ctrl-C, the same command goes on;
+says how to mend it; 75 stopped by a signal or Ctrl-C, the same command goes on;
 1 anything else.
 """
 

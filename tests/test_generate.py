@@ -46,8 +46,9 @@ def test_uint8_and_float_images_are_the_same_images(model, digits, images):
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_images_that_can_only_be_black_are_said_to_be(dtype, model, digits):
     plain, binary = model("plain"), digits[:3] > 127
-    with pytest.warns(UserWarning, match="^images: no pixel is brighter than 1/255, so the model sees black"):
+    with pytest.warns(UserWarning, match="^images: no pixel is brighter than 1/255, so the model sees black") as said:
         plain.encode(binary.astype(np.uint8) if dtype == np.uint8 else binary / np.float32(255))
+    assert said[0].filename == __file__
     with warnings.catch_warnings(action="error"):
         plain.encode(binary.astype(np.float32))
         plain.encode(np.zeros_like(digits[:3]))

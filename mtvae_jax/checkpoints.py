@@ -134,13 +134,18 @@ class Checkpoints:
                 raise DamagedCheckpoint(self.directory / str(step), "metrics/metrics is not as it was saved")
         return self._best()
 
-    @on_main
     def restore(self, template, step):
         """The state and the record saved at `step`.
 
         **Arguments:** `template`: a state of arrays or `jax.ShapeDtypeStruct` with the shapes and types to expect.
         **Raises:** `UserError` where the checkpoint is damaged or of another model.
         """
+        leaves, record = self._restore(template, step)
+        return jax.tree.unflatten(jax.tree.structure(template), leaves), record
+
+    @on_main
+    def _restore(self, template, step):
+        """The same, of the state its leaves: what all processes can be told."""
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=device), template)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore())
@@ -155,9 +160,8 @@ class Checkpoints:
             raise
         except Exception as error:  # orbax raises a dozen kinds for files that it cannot read
             raise DamagedCheckpoint(path, _first_line(error)) from error
-        return jax.tree.map(np.asarray, restored.state), restored.record
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(restored.state)], restored.record
 
-    @on_main
     def restore_latest(self, template):
         """The newest state that is whole. Damaged ones are set aside: they keep their files under another name.
 
@@ -165,11 +169,19 @@ class Checkpoints:
         **Returns:** `Restored`, None where nothing has been saved yet.
         **Raises:** `UserError` where no checkpoint is whole, or the newest whole one is of another model.
         """
+        restored = self._restore_latest(template)
+        if restored is None:
+            return None
+        leaves, record, notes = restored
+        return Restored(jax.tree.unflatten(jax.tree.structure(template), leaves), record, notes)
+
+    @on_main
+    def _restore_latest(self, template):
         restored, damaged = None, {}
         for step in sorted(self._scores, reverse=True):
             try:
                 if restored is None:
-                    restored, latest = self.restore(template, step), step
+                    restored, latest = self._restore(template, step), step
                 elif (reason := _damage(self.directory / str(step))) is not None:
                     damaged[step] = reason
             except DamagedCheckpoint as damage:
@@ -193,7 +205,7 @@ class Checkpoints:
         if damaged:
             self._manager.close()
             self._open()
-        return Restored(*restored, notes)
+        return (*restored, notes)
 
     @on_main
     def prune(self):

@@ -7,9 +7,10 @@ returned.
 """
 
 import functools
+import json
 import os
-import pickle
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -76,7 +77,7 @@ def is_main():
 def on_main(function):
     """The function, called by every process, run by the main one; all return its result, or raise its error.
 
-    While it runs it may call others of its kind. Its result travels by pickle: host arrays and plain values.
+    While it runs it may call others of its kind. Its result is made of what `encode` knows.
     """
 
     @functools.wraps(function)
@@ -93,9 +94,10 @@ def on_main(function):
                 error = caught
             finally:
                 _running_alone = False
-            _broadcast((result, _portable(error)))
+            _broadcast((None, _words(error)) if error is not None else (result, None))
         else:
-            result, error = _broadcast(None)
+            result, words = _broadcast(None)
+            error = None if words is None else _error(*words)
         if error is not None:
             raise error
         return result
@@ -139,18 +141,71 @@ def _several():
 
 def _broadcast(value):
     """The main process' value, whatever the others pass."""
-    data = np.frombuffer(pickle.dumps(value) if is_main() else b"", np.uint8)
+    data = np.frombuffer(encode(value) if is_main() else b"", np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.uint32(len(data))))
     padded = np.zeros(1 << (size - 1).bit_length(), np.uint8)  # a power of two: few programs for many sizes
     padded[: len(data)] = data
-    return pickle.loads(multihost_utils.broadcast_one_to_all(padded)[:size].tobytes())
+    return decode(multihost_utils.broadcast_one_to_all(padded)[:size].tobytes())
 
 
-def _portable(error):
-    """An error that any process can raise."""
-    if error is None or isinstance(error, UserError):
-        return error
-    return RuntimeError(f"process 0 failed: {type(error).__name__}: {error}")
+def encode(value):
+    """Bytes for `decode`: JSON, whose length comes first, and after it the elements of all arrays. No code travels.
+
+    **Arguments:** `value`: None, bool, int, float, str, `Path`, a numpy array or scalar, or a list, tuple or dict of
+    these. **Raises:** `TypeError` for anything else.
+    """
+    arrays = []
+    text = json.dumps(_described(value, arrays)).encode()
+    return b"".join([len(text).to_bytes(8, "little"), text, *(array.tobytes() for array in arrays)])
+
+
+def decode(data):
+    """The value that `encode` was given."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    return _restored(json.loads(data[8:start]), memoryview(data)[start:])
+
+
+def _described(value, arrays):
+    """`value` as JSON has it, with every kind of its own named; appends its arrays."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) in (list, tuple):
+        return {type(value).__name__: [_described(item, arrays) for item in value]}
+    if type(value) is dict:
+        return {"dict": [[_described(part, arrays) for part in item] for item in value.items()]}
+    if isinstance(value, Path):
+        return {"path": str(value)}
+    if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+        offset = sum(array.nbytes for array in arrays)
+        arrays.append(np.asarray(value))
+        kind = "array" if isinstance(value, np.ndarray) else "scalar"
+        return {kind: [value.dtype.name if value.dtype.kind == "V" else value.dtype.str, list(value.shape), offset]}
+    raise TypeError(f"{type(value).__name__} cannot be sent to other processes")
+
+
+def _restored(value, data):
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind in ("array", "scalar"):
+        dtype, shape, offset = content
+        array = np.ndarray(shape, np.dtype(dtype), data, offset).copy()
+        return array if kind == "array" else array[()]
+    if kind == "path":
+        return Path(content)
+    if kind == "dict":
+        return {_restored(key, data): _restored(item, data) for key, item in content}
+    return {"list": list, "tuple": tuple}[kind](_restored(item, data) for item in content)
+
+
+def _words(error):
+    """Whether the user can mend an error, and its text."""
+    is_users = isinstance(error, UserError)
+    return is_users, str(error) if is_users else f"{type(error).__name__}: {error}"
+
+
+def _error(is_users, text):
+    return UserError(text) if is_users else RuntimeError(f"process 0 failed: {text}")
 
 
 def _address():

@@ -30,10 +30,7 @@ _held = {}  # real path of the file: (descriptor, how many hold it), of this pro
 
 
 class Hold:
-    """What `hold` returns: a context manager that lets go at its end; without one the process holds on until it ends.
-
-    Picklable, for the other processes of a run, where it does nothing.
-    """
+    """What `hold` returns: a context manager that lets go at its end. Otherwise the process holds on until it ends."""
 
     def __init__(self, path):
         self._path = path

@@ -162,4 +162,5 @@ class Trainee:
 
 def _on_host(state):
     """Host arrays, on all processes those of the main one."""
-    return distributed.from_main(jax.tree.map(np.asarray, state))
+    leaves, structure = jax.tree.flatten(state)
+    return jax.tree.unflatten(structure, distributed.from_main([np.asarray(leaf) for leaf in leaves]))

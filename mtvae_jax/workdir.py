@@ -74,14 +74,19 @@ def _misread_parts(text):
     return found
 
 
-@on_main
 def open_workdir(workdir, config, dataset):
     """Makes the directory and writes config.json, or checks that the run in it is this one; no other process may use it
     meanwhile.
 
-    **Returns:** a `lock.Hold`, a context manager.
+    **Returns:** a context manager: the main process' `lock.Hold`, which does nothing on the others.
     **Raises:** `UserError` where the directory holds another run, other data, or something else, or is in use.
     """
+    held = []
+    on_main(lambda: held.append(_open(workdir, config, dataset)))()
+    return held[0] if held else contextlib.nullcontext()
+
+
+def _open(workdir, config, dataset):
     workdir = Path(workdir)
     require_storable(workdir)
     run = {"config": to_dict(config), "data": describe(dataset)}

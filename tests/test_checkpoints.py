@@ -77,7 +77,7 @@ def test_a_checkpoint_of_another_model_or_type_is_refused(state, tmp_path):
         (more, r"params/another is missing, must be float32 \[3\]"),
     ):
         for restore in (lambda other: checkpoints.restore(other, 1), checkpoints.restore_latest):
-            with pytest.raises(UserError, match=r"/1: is not of the model in config.json: .*" + said):
+            with pytest.raises(UserError, match=r"/1: .*is not of the model in config.json: .*" + said):
                 restore(other)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
@@ -150,7 +150,7 @@ def test_a_checkpoint_that_makes_way_for_another_while_it_is_loaded_is_not_damag
     which, state, make_run, dataset, tmp_path, monkeypatch
 ):
     config = make_run("plain", train__ema_decay=0.9, train__clip_norm=1.0)
-    open_workdir(tmp_path, config, dataset, {}).release()
+    open_workdir(tmp_path, config, dataset).release()
     trained, read, reads = Checkpoints(tmp_path / "checkpoints"), Checkpoints.restore, []
     trained.save(at_step(state, 1), {}, metrics={"val/loss": 9.0})
     trained.wait()
@@ -171,7 +171,7 @@ def test_a_checkpoint_that_makes_way_for_another_while_it_is_loaded_is_not_damag
 
 def test_a_checkpoint_that_is_damaged_stays_so_however_often_it_is_read(state, make_run, dataset, tmp_path):
     config = make_run("plain", train__ema_decay=0.9, train__clip_norm=1.0)
-    open_workdir(tmp_path, config, dataset, {}).release()
+    open_workdir(tmp_path, config, dataset).release()
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(at_step(state, 1), {}, metrics={"val/loss": 9.0})
     checkpoints.close()

@@ -2,13 +2,18 @@
 
 import contextlib
 import json
+import math
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_runs import ROOT
@@ -160,7 +165,7 @@ def test_a_run_of_two_processes_one_of_them_stopped_ends_as_one_with_two_devices
     assert (status, other_status, errors, other_errors) == (0, 0, "", "")
     assert "goes on after step" in out
     assert "prior complete: 2 epochs" in out
-    assert "given pixels, conditional" in out
+    assert "draws given pixels, z from p(z|m)" in out
     # Process 0 speaks and writes for all.
     assert "epoch" not in other_out
     assert [path.name for path in other_folder.iterdir()] == ["digits.npz"]
@@ -194,6 +199,44 @@ def test_the_main_process_acts_and_the_others_learn_what_came_of_it(tmp_path):
         "any": [False, True, True, True],
         "same": None,
     }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, -3, -0.0, math.inf, 1e-320, "ü\udc80", Path("a/b"), [], (1, [2, (None,)]), {"a": {1: ()}, "b": [1]},
+        np.arange(6, dtype=np.int32)[::-2], np.zeros((3, 0), np.float32), np.array(7.5), np.float32(0.1), np.True_,
+        {"state": [np.full((2, 3), np.nan, np.float32), np.array(5, np.uint32)], "record": {"epochs": []}},
+        np.asarray(jnp.arange(5, dtype=jnp.bfloat16)),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_sent_arrives_as_it_was(value):
+    found = distributed.decode(distributed.encode(value))
+    assert jax.tree.structure(found) == jax.tree.structure(value)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(value), strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, (np.ndarray, np.generic)):
+            assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+        else:
+            assert repr(one) == repr(other)
+
+
+class Intruder:
+    def __reduce__(self):
+        return os.mkdir, ("intruded",)
+
+
+@pytest.mark.parametrize("value", [Intruder(), np.array([Intruder()], object), {"a": (Intruder(),)}, {1, 2}])
+def test_no_object_is_sent(value):
+    with pytest.raises(TypeError, match="cannot be sent to other processes"):
+        distributed.encode(value)
+
+
+def test_no_pickle_is_read_by_the_package():
+    # submitit hands over the jobs of a study on Slurm as it likes; nothing else may.
+    sources = (ROOT / "mtvae_jax").rglob("*.py")
+    assert [path for path in sources if re.search(r"^\s*(import|from) pickle", path.read_text(), re.M)] == []
 
 
 @pytest.mark.parametrize(

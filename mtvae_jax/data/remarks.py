@@ -45,8 +45,10 @@ def _of_one_colour(splits):
         pixels = images.reshape(len(images), -1, images.shape[-1])
         if pixels.shape[1] == 1:
             return
-        starts = range(0, len(pixels), _ROWS_AT_ONCE)
-        chunks = (pixels[start : start + _ROWS_AT_ONCE] for start in starts)
+        # Hardly any image is asked about more than two of its pixels
+        maybe = np.flatnonzero((pixels[:, 0] == pixels[:, pixels.shape[1] // 2]).all(axis=1))
+        maybe = maybe[(pixels[maybe, 0] == pixels[maybe, -1]).all(axis=1)]
+        chunks = (pixels[maybe[start : start + _ROWS_AT_ONCE]] for start in range(0, len(maybe), _ROWS_AT_ONCE))
         count = sum(int(np.count_nonzero((some == some[:, :1]).all(axis=(1, 2)))) for some in chunks)
         if count:
             yield f"{_share(count, len(images), name)} are of one colour"

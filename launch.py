@@ -11,8 +11,8 @@ import traceback
 
 from mtvae_jax import __version__
 from mtvae_jax.errors import UserError
-from mtvae_jax.progress import unfailing_output
-from mtvae_jax.stopping import Interrupted, StopRequest, end_at_once, interruptible
+from mtvae_jax.process.progress import unfailing_output
+from mtvae_jax.process.stopping import Interrupted, StopRequest, end_at_once, interruptible
 
 
 def main(argv):
@@ -24,7 +24,7 @@ def _main(argv):
     try:
         with interruptible():
             # Here and in `run`, because imports take a second in which a process may be asked to stop
-            from mtvae_jax import command_line
+            from mtvae_jax.cli import command_line
 
             if "--version" in argv:
                 print(f"mtvae_jax {__version__}")
@@ -50,17 +50,17 @@ def _main(argv):
 
 def run(arguments):
     # Here, so that a mistyped option is told before all of this is imported.
-    from mtvae_jax import distributed, environment
-    from mtvae_jax.closing import judgement, stage_result
+    from mtvae_jax.cli.closing import judgement, stage_result
+    from mtvae_jax.cli.dry_run import dry_run
+    from mtvae_jax.cli.prepare import prepare
     from mtvae_jax.config import to_dict
-    from mtvae_jax.dry_run import dry_run
-    from mtvae_jax.fit import Stopped
-    from mtvae_jax.judge import judge
-    from mtvae_jax.prepare import prepare
-    from mtvae_jax.prior import has_second_stage, train_prior
+    from mtvae_jax.judging.judge import judge
+    from mtvae_jax.process import distributed, environment
     from mtvae_jax.study.config import is_study
-    from mtvae_jax.train import train
-    from mtvae_jax.workdir import default_workdir
+    from mtvae_jax.training.first_stage import train
+    from mtvae_jax.training.loop import Stopped
+    from mtvae_jax.training.second_stage import has_second_stage, train_prior
+    from mtvae_jax.workdir.directory import default_workdir
 
     environment.configure()
     distributed.start()
@@ -93,9 +93,9 @@ def run(arguments):
 
 
 def study(arguments):
-    from mtvae_jax.fit import Stopped
     from mtvae_jax.study.dry_run import dry_run
     from mtvae_jax.study.study import run_study
+    from mtvae_jax.training.loop import Stopped
 
     if arguments.dry_run:
         say(dry_run(arguments.config))

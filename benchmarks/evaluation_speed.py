@@ -13,8 +13,8 @@ import numpy as np
 from benchmarks.harness import Benchmark, Table, command, spread
 from benchmarks.training import Training, objective_of
 from benchmarks.turns import Program, ratio, take_turns
-from mtvae_jax.evaluate import Evaluator
-from mtvae_jax.replication import first_replica, replicate
+from mtvae_jax.process.devices import first_replica, replicate
+from mtvae_jax.training.evaluate import Evaluator
 
 _IMAGES = 1000
 

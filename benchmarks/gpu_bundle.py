@@ -21,7 +21,8 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.harness import ROOT
-from mtvae_jax import __version__, environment
+from mtvae_jax import __version__
+from mtvae_jax.process import environment
 
 SCRIPTS = Path(__file__).parent / "gpu_scripts"
 CODE = ("mtvae_jax", "benchmarks", "configs", "launch.py")

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import jax
 
 from benchmarks.models import SHAPES, Model, load
-from mtvae_jax import environment
 from mtvae_jax.data import load_dataset
 from mtvae_jax.methods import METHODS
+from mtvae_jax.process import environment
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"

@@ -28,7 +28,7 @@ from mtvae_jax.config import SAMPLINGS
 from mtvae_jax.losses import mean_squared_error
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective, draw_masks, intensities
-from mtvae_jax.optimizer import make_optimizer
+from mtvae_jax.training.optimizer import make_optimizer
 
 STEP, MATMUL, TRIAD = "whole step", "product of matrices", "triad"
 

@@ -20,13 +20,13 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks.harness import RESULTS, Record, Table, Unit, run
-from mtvae_jax import environment
-from mtvae_jax.clock import Clock
 from mtvae_jax.config import thesis_config
 from mtvae_jax.data import load_dataset
-from mtvae_jax.fit import fit
 from mtvae_jax.models.pixelcnn import GatedPixelCNN
-from mtvae_jax.replication import replicate
+from mtvae_jax.process import environment
+from mtvae_jax.process.devices import replicate
+from mtvae_jax.training.clock import Clock
+from mtvae_jax.training.loop import fit
 
 
 class PixelObjective:

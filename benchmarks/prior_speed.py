@@ -15,9 +15,9 @@ import numpy as np
 from benchmarks.harness import Benchmark, Table, command
 from benchmarks.training import Training
 from benchmarks.turns import take_turns
-from mtvae_jax.learned_prior import LearnedPrior
 from mtvae_jax.models import build_model
-from mtvae_jax.prior import has_second_stage
+from mtvae_jax.trained.prior import LearnedPrior
+from mtvae_jax.training.second_stage import has_second_stage
 
 
 def measure(config, images, *, rounds, seconds):

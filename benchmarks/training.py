@@ -13,13 +13,13 @@ import numpy as np
 
 from benchmarks.processes import host_peak_bytes, serve
 from benchmarks.turns import Program
-from mtvae_jax import distributed, environment
 from mtvae_jax.config import from_dict, to_dict
 from mtvae_jax.models import build_model, count_parameters
 from mtvae_jax.objective import Objective
-from mtvae_jax.optimizer import make_optimizer
-from mtvae_jax.replication import first_replica, replicate, shard
-from mtvae_jax.step import init_state, make_train_steps
+from mtvae_jax.process import distributed, environment
+from mtvae_jax.process.devices import first_replica, replicate, shard
+from mtvae_jax.training.optimizer import make_optimizer
+from mtvae_jax.training.step import init_state, make_train_steps
 
 
 def objective_of(config, image_shape):

@@ -9,7 +9,7 @@ from flax import struct
 from mtvae_jax.conditioning import condition
 from mtvae_jax.config import is_quantised
 from mtvae_jax.objective import draw_masks, intensities, knob
-from mtvae_jax.step import Purpose
+from mtvae_jax.training.step import Purpose
 
 
 @struct.dataclass

@@ -7,19 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtvae_jax import evaluate
-from mtvae_jax.codebook_start import codebook_from_data
 from mtvae_jax.conditioning import condition, exact_grid_mask, image_keys
-from mtvae_jax.generate import Model
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.models.latents.gaussian import GaussianLatent
 from mtvae_jax.models.priors import build_prior
 from mtvae_jax.objective import Objective, draw_masks, intensities
-from mtvae_jax.prior import has_second_stage
 from mtvae_jax.prior_objective import PriorObjective
-from mtvae_jax.train import headline
-from mtvae_jax.trained_masks import unlike_training
+from mtvae_jax.trained.masks import unlike_training
+from mtvae_jax.trained.model import Model
+from mtvae_jax.training import evaluate
+from mtvae_jax.training.codebook_start import codebook_from_data
+from mtvae_jax.training.first_stage import headline
+from mtvae_jax.training.second_stage import has_second_stage
 
 KEYS = image_keys(jax.random.key(0), 16), image_keys(jax.random.key(1), 16)
 

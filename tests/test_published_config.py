@@ -6,10 +6,10 @@ import sys
 import numpy as np
 from small_runs import ROOT
 
-from mtvae_jax.command_line import parse
+from mtvae_jax.cli.command_line import parse
+from mtvae_jax.cli.prepare import prepare
 from mtvae_jax.models import build_model, count_parameters, init_variables
-from mtvae_jax.prepare import prepare
-from mtvae_jax.train import train
+from mtvae_jax.training.first_stage import train
 
 sys.path.insert(0, str(ROOT / "tests" / "data"))
 import fabricated

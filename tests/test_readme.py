@@ -7,7 +7,7 @@ import shlex
 import pytest
 from small_runs import ROOT
 
-from mtvae_jax.command_line import parse
+from mtvae_jax.cli.command_line import parse
 from mtvae_jax.config import check, field_names, thesis_config
 from mtvae_jax.study.config import is_study, protocol_of
 

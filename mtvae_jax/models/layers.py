@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mtvae_jax.convolution import conv2d, conv2d_transpose
-from mtvae_jax.normalisation import batch_norm, normalise
+from mtvae_jax.ops.convolution import conv2d, conv2d_transpose
+from mtvae_jax.ops.normalisation import batch_norm, normalise
 
 # The axis that pmap names; batch normalisation averages its statistics over it.
 BATCH_AXIS = "batch"

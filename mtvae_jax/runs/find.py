@@ -10,7 +10,7 @@ from mtvae_jax.runs.files import Damaged, entries, is_real_folder, read_json
 
 # In a run: there are no other runs in these.
 OF_A_RUN = re.compile(r"checkpoints|figures|tensorboard|prior-[0-9a-f]{8}")
-# As `mtvae_jax.workdir.default_workdir` names them.
+# As `mtvae_jax.workdir.directory.default_workdir` names them.
 _DEFAULT_NAME = re.compile(r"(gauss|vq)_[a-z]+-.+-[0-9a-f]{8}", re.DOTALL)
 
 

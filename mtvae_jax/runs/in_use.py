@@ -4,8 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from mtvae_jax import lock
 from mtvae_jax.runs.files import entries
+from mtvae_jax.workdir import lock
 
 
 class Holders:

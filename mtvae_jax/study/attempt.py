@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import jax
 
-from mtvae_jax import environment
 from mtvae_jax.errors import UserError
-from mtvae_jax.fit import Stopped
+from mtvae_jax.process import environment
 from mtvae_jax.study.tasks import dataset_of
-from mtvae_jax.train import train
+from mtvae_jax.training.first_stage import train
+from mtvae_jax.training.loop import Stopped
 
 
 class Outcome(NamedTuple):

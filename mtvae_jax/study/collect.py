@@ -6,9 +6,9 @@ import math
 import numpy as np
 
 from mtvae_jax.errors import UserError
-from mtvae_jax.metric_log import read_metrics
 from mtvae_jax.study.factors import Factors
-from mtvae_jax.workdir import read_summary
+from mtvae_jax.workdir.directory import read_summary
+from mtvae_jax.workdir.metric_log import read_metrics
 
 FACTORS = tuple(field.name for field in dataclasses.fields(Factors))
 _PLACE = (*FACTORS, "run", "workdir", "status", "error")  # what a row has besides figures

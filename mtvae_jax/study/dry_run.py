@@ -4,15 +4,15 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+from mtvae_jax.cli.help import STUDY_MEANINGS
 from mtvae_jax.config import model_name
-from mtvae_jax.help import STUDY_MEANINGS
-from mtvae_jax.progress import duration
+from mtvae_jax.process.progress import duration
 from mtvae_jax.study.catalogue import plan
 from mtvae_jax.study.collect import read_earlier
 from mtvae_jax.study.config import earlier_tables, protocol_of
 from mtvae_jax.study.tasks import make_tasks
 from mtvae_jax.wording import number_of
-from mtvae_jax.workdir import read_summary
+from mtvae_jax.workdir.directory import read_summary
 
 
 def dry_run(config):

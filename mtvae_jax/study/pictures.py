@@ -4,12 +4,12 @@ import jax
 import numpy as np
 
 from mtvae_jax.conditioning import image_keys
-from mtvae_jax.generate import load
 from mtvae_jax.objective import draw_masks
-from mtvae_jax.run_figures import sampling_type_masks
 from mtvae_jax.study.factors import Factors, config_of
 from mtvae_jax.study.report import Pictures, SamplingTypes
 from mtvae_jax.study.tasks import dataset_of
+from mtvae_jax.trained.model import load
+from mtvae_jax.training.run_figures import sampling_type_masks
 
 _FIGURES = {"gaussian": "4.1", "vq": "4.3"}
 _NUM_IMAGES = 8

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import mtvae_jax
 from mtvae_jax.config import to_dict
 from mtvae_jax.errors import UserError
-from mtvae_jax.fit import Stopped
 from mtvae_jax.study.attempt import Outcome
+from mtvae_jax.training.loop import Stopped
 
 _PROGRAM = ("-m", "mtvae_jax.study.worker")
 _POLL_SECONDS = 0.5

@@ -4,7 +4,7 @@ import statistics
 import sys
 import time
 
-from mtvae_jax.progress import duration
+from mtvae_jax.process.progress import duration
 
 
 class StudyProgress:

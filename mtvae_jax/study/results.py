@@ -2,12 +2,12 @@
 
 import datetime
 
-from mtvae_jax import environment
+from mtvae_jax.process import environment
 from mtvae_jax.study.collect import collect, curves, write_csv, write_parquet
 from mtvae_jax.study.pictures import both_reconstructions, sampling_types
 from mtvae_jax.study.report import Results, write_report
 from mtvae_jax.study.verdicts import judge_claims
-from mtvae_jax.workdir import read_run, read_summary
+from mtvae_jax.workdir.directory import read_run, read_summary
 
 
 def write_results(config, protocol, tasks, failures, earlier, folder):

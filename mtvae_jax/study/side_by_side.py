@@ -6,14 +6,14 @@ import time
 
 import jax
 
-from mtvae_jax import environment
 from mtvae_jax.config import identity, to_dict
 from mtvae_jax.errors import UserError
-from mtvae_jax.fit import Stopped
+from mtvae_jax.process import environment
 from mtvae_jax.study.attempt import Outcome, describe, open_log
 from mtvae_jax.study.in_turn import in_turn
 from mtvae_jax.study.tasks import dataset_of
-from mtvae_jax.train import Job, train_side_by_side
+from mtvae_jax.training.first_stage import Job, train_side_by_side
+from mtvae_jax.training.loop import Stopped
 
 # What is an argument of the compiled program, and no constant in it: the seed, `objective.Knobs`, and σ², which says β
 # in other words.
@@ -30,7 +30,7 @@ _ON_A_GPU = 8
 
 
 def side_by_side(tasks, logs, *, replicates=None, stop_requested):
-    """Trains each run as it would be trained alone, up to rounding; see `mtvae_jax.fit.fit_side_by_side`.
+    """Trains each run as it would be trained alone, up to rounding; see `mtvae_jax.training.loop.fit_side_by_side`.
 
     **Arguments:** `tasks`: of `tasks.make_tasks`; `logs`: folder of the runs' text files; `replicates`: how many runs
     side by side at most, None: 8, and on a CPU 1; `stop_requested`: asked about once a second.

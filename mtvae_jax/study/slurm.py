@@ -9,12 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-from mtvae_jax import environment
 from mtvae_jax.config import from_dict, to_dict
 from mtvae_jax.errors import UserError
-from mtvae_jax.fit import Stopped
+from mtvae_jax.process import environment
 from mtvae_jax.study.attempt import Outcome, attempt
 from mtvae_jax.study.processes import python_path
+from mtvae_jax.training.loop import Stopped
 
 _ARRAY = 1000  # jobs; Slurm's own limit is 1001 unless a cluster has another
 _POLL_SECONDS = 15.0

@@ -15,7 +15,7 @@ from mtvae_jax.study.side_by_side import side_by_side
 from mtvae_jax.study.slurm import on_slurm
 from mtvae_jax.study.tasks import make_tasks
 from mtvae_jax.wording import number_of
-from mtvae_jax.workdir import user_path
+from mtvae_jax.workdir.directory import user_path
 
 
 def run_study(config, folder=None, *, stop_requested=lambda: False, stream=None):

@@ -11,7 +11,7 @@ from mtvae_jax.config import resolve
 from mtvae_jax.data import load_dataset
 from mtvae_jax.errors import UserError
 from mtvae_jax.study.factors import config_of
-from mtvae_jax.workdir import default_workdir, is_complete, read_summary, require_storable, user_path
+from mtvae_jax.workdir.directory import default_workdir, is_complete, read_summary, require_storable, user_path
 
 
 @dataclasses.dataclass(frozen=True)

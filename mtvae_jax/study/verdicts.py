@@ -17,10 +17,10 @@ import math
 import numpy as np
 
 from mtvae_jax.errors import UserError
-from mtvae_jax.statistics import bootstrap_effect, mean_effect, paired_effects
 from mtvae_jax.study.claims import AXES, CLAIMS, KL, METRICS, along
 from mtvae_jax.study.factors import Factors
 from mtvae_jax.study.rate_distortion import difference_at_equal_rate
+from mtvae_jax.study.statistics import bootstrap_effect, mean_effect, paired_effects
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 _FACTORS = tuple(field.name for field in dataclasses.fields(Factors))

@@ -21,11 +21,11 @@ def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
 
-    from mtvae_jax import environment
     from mtvae_jax.config import from_dict
-    from mtvae_jax.fit import Stopped
-    from mtvae_jax.stopping import StopRequest
+    from mtvae_jax.process import environment
+    from mtvae_jax.process.stopping import StopRequest
     from mtvae_jax.study.attempt import attempt
+    from mtvae_jax.training.loop import Stopped
 
     environment.configure()
     with StopRequest() as requested:

@@ -8,8 +8,8 @@ from small_runs import small_config
 
 from mtvae_jax import figures
 from mtvae_jax.config import resolve
-from mtvae_jax.prior_figures import PriorFigures
-from mtvae_jax.run_figures import RunFigures
+from mtvae_jax.training.prior_figures import PriorFigures
+from mtvae_jax.training.run_figures import RunFigures
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
 DATASET = SimpleNamespace(validation=IMAGES, name="digits", image_shape=(28, 28, 1))

@@ -151,7 +151,7 @@ def nothing_trains(seen):
         raise DatasetUnavailable(f"data.name = {name}: there is no network in a test")
 
     with (
-        mock.patch("mtvae_jax.train.train", began),
+        mock.patch("mtvae_jax.training.first_stage.train", began),
         mock.patch("mtvae_jax.study.study._outcomes", began),
         mock.patch("mtvae_jax.study.results.write_results", began),
         mock.patch("mtvae_jax.data.prepared.read", offline),

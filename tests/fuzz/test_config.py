@@ -18,13 +18,13 @@ from mtvae_jax.config import (
     thesis_config,
     to_dict,
 )
-from mtvae_jax.learned_prior import LearnedPrior
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
-from mtvae_jax.optimizer import make_optimizer
-from mtvae_jax.prior import has_second_stage
-from mtvae_jax.step import init_state
+from mtvae_jax.trained.prior import LearnedPrior
+from mtvae_jax.training.optimizer import make_optimizer
+from mtvae_jax.training.second_stage import has_second_stage
+from mtvae_jax.training.step import init_state
 
 TREE = thesis_config(latent="vq", method="multi_decoder")
 FLOATS = [name for name in field_names(TREE) if type_of(TREE, name) is float]

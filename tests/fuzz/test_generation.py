@@ -13,9 +13,9 @@ from small_runs import small_config
 
 import mtvae_jax
 from mtvae_jax.config import resolve
-from mtvae_jax.generate import Model
-from mtvae_jax.learned_prior import LearnedPrior
 from mtvae_jax.models import build_model, init_variables
+from mtvae_jax.trained.model import Model
+from mtvae_jax.trained.prior import LearnedPrior
 
 SHAPE = (8, 8, 1)
 KEY = jax.random.key(0)

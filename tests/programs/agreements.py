@@ -7,8 +7,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtvae_jax import distributed
 from mtvae_jax.errors import UserError
+from mtvae_jax.process import distributed
 
 folder = Path(sys.argv[1])
 distributed.start()

@@ -14,16 +14,16 @@ import jax
 import numpy as np
 from small_runs import small_config
 
-from mtvae_jax import distributed
-from mtvae_jax.codebook_start import codebook_from_data
 from mtvae_jax.config import resolve
 from mtvae_jax.data import load_dataset
-from mtvae_jax.evaluate import Evaluator
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
-from mtvae_jax.optimizer import make_optimizer
-from mtvae_jax.replication import first_replica, replicate, shard
-from mtvae_jax.step import init_state, make_train_steps
+from mtvae_jax.process import distributed
+from mtvae_jax.process.devices import first_replica, replicate, shard
+from mtvae_jax.training.codebook_start import codebook_from_data
+from mtvae_jax.training.evaluate import Evaluator
+from mtvae_jax.training.optimizer import make_optimizer
+from mtvae_jax.training.step import init_state, make_train_steps
 
 latent, method, sampling, out = sys.argv[1:]
 distributed.start()

@@ -17,10 +17,10 @@ from small_runs import ROOT
 
 from mtvae_jax.config import to_dict
 from mtvae_jax.errors import UserError
-from mtvae_jax.fit import Stopped
 from mtvae_jax.study import processes
 from mtvae_jax.study.processes import in_processes, places
 from mtvae_jax.study.tasks import Task
+from mtvae_jax.training.loop import Stopped
 
 _MANY = 3000  # epochs, of a run that is meant to be ended before
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from mtvae_jax.statistics import mean_effect
 from mtvae_jax.study.rate_distortion import difference_at_equal_rate, frontier
+from mtvae_jax.study.statistics import mean_effect
 
 
 def exponential(rates, *, scale=1.0, rate=0.1):

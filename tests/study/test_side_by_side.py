@@ -12,12 +12,8 @@ import pytest
 from small_runs import small_config
 
 import mtvae_jax
-from mtvae_jax.checkpoints import Checkpoints
 from mtvae_jax.config import resolve
 from mtvae_jax.errors import UserError
-from mtvae_jax.fit import Stopped
-from mtvae_jax.lock import holder
-from mtvae_jax.metric_log import read_metrics
 from mtvae_jax.objective import Objective
 from mtvae_jax.study import attempt
 from mtvae_jax.study import side_by_side as module
@@ -25,7 +21,11 @@ from mtvae_jax.study.attempt import Outcome
 from mtvae_jax.study.config import protocol_of, study_config
 from mtvae_jax.study.side_by_side import groups, side_by_side
 from mtvae_jax.study.tasks import Task, dataset_of
-from mtvae_jax.train import Job, train, train_side_by_side
+from mtvae_jax.training.first_stage import Job, train, train_side_by_side
+from mtvae_jax.training.loop import Stopped
+from mtvae_jax.workdir.checkpoints import Checkpoints
+from mtvae_jax.workdir.lock import holder
+from mtvae_jax.workdir.metric_log import read_metrics
 
 SHAPE = (6, 6, 1)
 STEPS = 4  # an epoch
@@ -35,7 +35,7 @@ DIFFERENT = [{}, {"seed": 1, "loss__variance": 0.5}, {"seed": 2, "loss__kl_warmu
 @pytest.fixture(autouse=True, scope="module")
 def _few_numbers_of_pixels():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mtvae_jax.evaluate._COUNTS", ())
+        patch.setattr("mtvae_jax.training.evaluate._COUNTS", ())
         yield
 
 
@@ -158,7 +158,7 @@ def test_codes_and_revealed_pixels_too(make, tmp_path):
 
 
 def test_what_stopped_alone_goes_on_side_by_side_and_the_other_way_round(make, solo, tmp_path, monkeypatch):
-    monkeypatch.setattr("mtvae_jax.fit._SECONDS_PER_CALL", 0.0)  # a step a call
+    monkeypatch.setattr("mtvae_jax.training.loop._SECONDS_PER_CALL", 0.0)  # a step a call
     tasks, logs = tasks_of([make(**different) for different in DIFFERENT], tmp_path), tmp_path / "logs"
     calls = iter(range(100))
     with pytest.raises(Stopped):
@@ -180,7 +180,7 @@ def test_what_stopped_alone_goes_on_side_by_side_and_the_other_way_round(make, s
 
 
 def test_one_that_diverges_takes_no_other_with_it(make, solo, tmp_path, monkeypatch):
-    monkeypatch.setattr("mtvae_jax.fit._SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr("mtvae_jax.training.loop._SECONDS_PER_CALL", 0.0)
     tasks, logs = tasks_of([make(**different) for different in DIFFERENT], tmp_path), tmp_path / "logs"
     calls = iter(range(100))
     with pytest.raises(Stopped):

@@ -15,12 +15,12 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 from mtvae_jax.errors import UserError
-from mtvae_jax.fit import Stopped
-from mtvae_jax.metric_log import read_metrics
 from mtvae_jax.study import slurm
 from mtvae_jax.study.config import study_config
 from mtvae_jax.study.slurm import on_slurm
 from mtvae_jax.study.tasks import Task
+from mtvae_jax.training.loop import Stopped
+from mtvae_jax.workdir.metric_log import read_metrics
 
 _MANY = 20  # epochs, so that a run is still under way when it is looked at
 

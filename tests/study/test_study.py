@@ -7,11 +7,11 @@ import shutil
 import pytest
 
 from mtvae_jax.errors import UserError
-from mtvae_jax.fit import Stopped
 from mtvae_jax.study import attempt, results
 from mtvae_jax.study.config import PROTOCOLS, protocol_of, study_config
 from mtvae_jax.study.protocols import Protocol
 from mtvae_jax.study.study import run_study
+from mtvae_jax.training.loop import Stopped
 
 TABLES = ("results.csv", "claims.json", "report.md")
 

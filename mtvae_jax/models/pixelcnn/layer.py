@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mtvae_jax.convolution import conv2d
+from mtvae_jax.ops.convolution import conv2d
 
 
 class GatedLayer(nn.Module):

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from mtvae_jax.statistics import mean_effect
 from mtvae_jax.study.factors import Factors
+from mtvae_jax.study.statistics import mean_effect
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Factors) if field.name != "seed")
 LEVEL = 0.95

@@ -1,0 +1,356 @@
+"""What a trained model is for: encoding, reconstructing and sampling images."""
+
+import copy
+import functools
+import numbers
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtvae_jax.conditioning import condition
+from mtvae_jax.config import from_dict, is_quantised
+from mtvae_jax.errors import UserError, warn
+from mtvae_jax.methods import METHODS
+from mtvae_jax.models import build_model
+from mtvae_jax.objective import Objective, reconstruct_unconditioned
+from mtvae_jax.process.environment import own_numbers
+from mtvae_jax.trained.masks import unlike_training
+from mtvae_jax.trained.prior import load_prior
+from mtvae_jax.training.optimizer import make_optimizer
+from mtvae_jax.training.step import init_state
+from mtvae_jax.workdir.checkpoints import read_checkpoint
+from mtvae_jax.workdir.directory import read_run, user_path
+
+_BATCH_SIZES = (1, 4, 16, 64, 256)  # a program each
+_MOST_DRAWS = 2**24
+
+
+# The network is an argument, and equal ones share a program: all models of one description, at all points of training.
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(network, variables, images, keys):
+    return network.apply(variables, images, keys, method="encode")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _embed(network, variables, codes):
+    return network.apply(variables, codes, method="embed")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode(network, variables, z, m):
+    return network.apply(variables, z, m, method="decode")[1]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _prior_sample(network, variables, key, num):
+    return network.apply(variables, key, num, method="prior_sample")
+
+
+_decode_alone = jax.jit(reconstruct_unconditioned, static_argnums=(0, 1, 2))
+_condition = jax.jit(condition)
+_keys = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))  # those of `image_keys`, by the images' positions
+
+
+class Model:
+    """A trained model, and the prior of its second stage where there is one.
+
+    **Arguments:** `config`: resolved; `image_shape`: (H, W, C); `variables`: {"params": …, "batch_stats": …};
+    `prior`: a `LearnedPrior` or None; `step`: of training, for reports.
+
+    Methods take images as float [N, H, W, C] in [0, 1] or uint8, masks as bool [N, H, W, 1] or [H, W, 1], of which the
+    first that is unlike those of training is warned of, and return numpy arrays; any N works, in batches of a few
+    sizes, so that another N seldom compiles anything. A model can be pickled.
+    """
+
+    def __init__(self, config, image_shape, variables, *, prior=None, step=None):
+        self.config = config
+        self.prior = prior
+        self.step = step
+        self.image_shape = tuple(image_shape)
+        self.variables = variables
+        self.method = METHODS[config.model.method]
+        self._warned = []  # of masks unlike training's, once; the list is shared by copies of the model
+        self._network = build_model(config, image_shape, axis_name=None)
+
+    def with_variables(self, variables):
+        """The same model at another point of its training."""
+        model = copy.copy(self)
+        model.variables = variables
+        return model
+
+    def with_prior(self, prior):
+        """The same model with another prior."""
+        model = copy.copy(self)
+        model.prior = prior
+        return model
+
+    @own_numbers
+    def encode(self, images, key=None):
+        """z of each image: for a Gaussian latent float32 [N, Z], the posterior's mean, or a draw from it with `key`;
+        for a vector-quantised one the embedded codes, float32 [N, h, w, D].
+        """
+        return self._encoded("z", images, key)
+
+    @own_numbers
+    def posterior(self, images):
+        """q(z|x) of each image: codes int32 [N, h, w], or mean and log-variance, float32 [N, 2, Z]."""
+        return self._encoded("posterior", images, None)
+
+    def _encoded(self, part, images, key):
+        _check_key(key)
+        images = self._images(images)
+
+        def encode(images, position):
+            keys = None if key is None else _keys(key, position)
+            return getattr(_encode(self._network, self.variables, images, keys), part)
+
+        return _batched(encode, images, np.arange(len(images)))
+
+    @own_numbers
+    def reconstruct(self, images, mask=None, num_samples=1, key=None):
+        """x̂ of each image: from z alone, or with `mask` from z and the revealed pixels (thesis 3.2, 3.3).
+
+        **Arguments:** `mask`: which pixels the decoder sees; `num_samples`: draws of z an image, of which codes have
+        but one; `key`: for the draws; None takes z at the posterior's mean.
+        **Returns:** float32 [N, H, W, C], or [num_samples, N, H, W, C] for more than one.
+        **Raises:** `UserError` for a mask that the model cannot use, or cannot do without, and for several draws of
+        codes.
+        """
+        images = self._images(images)
+        _check_count("num_samples", num_samples)
+        _check_key(key)
+        if num_samples > 1 and key is None:
+            raise UserError(f"num_samples = {num_samples}: several draws need a key, such as jax.random.key(0)")
+        if num_samples > 1 and is_quantised(self.config.model.latent):
+            raise UserError(
+                f"num_samples = {num_samples}: an image has one reconstruction from its codes, which are not drawn; "
+                "must be 1, or use sample, which draws codes from the prior"
+            )
+        m = self._revealed(images, mask)
+        draws = []
+        for sample in range(num_samples):
+            z = self._encoded("z", images, None if key is None else jax.random.fold_in(key, sample))
+            draws.append(self._decode(z, m))
+        return draws[0] if num_samples == 1 else np.stack(draws)
+
+    @own_numbers
+    def sample(self, n, key, images=None, mask=None, *, labels=None, prior=None):
+        """Images from nothing, or from the pixels of `images` that `mask` reveals; the hidden ones are never looked at.
+
+        z comes from the best prior there is: given pixels from p(z|m), if the second stage has learned it, and without
+        them from the learned p(z), if there is one, else from the latent's own. It goes through the decoder that sees
+        m, or through the one that does not. Draws of one image given pixels are draws of what its hidden pixels may
+        be: their mean and standard deviation are over the first axis.
+
+        Each draw depends on `key` and its place alone: `sample(5, key)` is the first five of `sample(10, key)`, and an
+        image's draws are the same whatever images stand behind it.
+
+        **Arguments:** `n`: number of draws; `key`: one typed key; `images`, `mask`: both or neither; `labels`: int [n],
+        or [N] with `images`, for a prior that was trained with classes; None draws them too, from p(y|m), or from
+        their frequencies in training for p(z); `prior`: None, "conditional" for p(z|m), "unconditional" for p(z), or
+        "untrained" for the latent's own: N(0, I), or codes that are all equally likely.
+        **Returns:** float32 [n, H, W, C], or with `images` [n, N, H, W, C].
+        **Raises:** `UserError` for a model that cannot do without revealed pixels, or a prior that it has not; and as
+        `reconstruct`.
+        """
+        _check_count("n", n)
+        if key is None:
+            raise UserError("key = None: draws need a key, such as jax.random.key(0)")
+        _check_key(key)
+        if (images is None) != (mask is None):
+            raise UserError("sample: images and mask say together which pixels are known; give both or neither")
+        prior = self._which_prior(prior, mask)
+        images = None if images is None else self._images(_without_hidden(images, mask))
+        labels = self._labels(n if images is None else len(images), labels, prior)
+        if images is None:
+            self._revealed(np.zeros((0, *self.image_shape), np.float32), None)
+            return self._decode(self._draw(prior, key, n, None, labels), None)
+        m = self._revealed(images, mask)
+        num = len(images)
+        return np.stack(
+            [self._decode(self._draw(prior, jax.random.fold_in(key, i), num, m, labels), m) for i in range(n)]
+        )
+
+    def _which_prior(self, prior, mask):
+        """The prior asked for, or the best there is."""
+        learned = self.prior is not None and self.prior.knows_nothing_revealed
+        conditional = self.prior is not None and self.prior.sees_pixels
+        gaussian = not is_quantised(self.config.model.latent)
+        if prior is None:
+            if mask is not None and conditional:
+                return "conditional"
+            return "unconditional" if learned or gaussian else "untrained"
+        if not isinstance(prior, str) or prior not in ("conditional", "unconditional", "untrained"):
+            raise UserError(f"prior = {prior!r}: must be 'conditional', 'unconditional', 'untrained' or None")
+        if prior == "conditional" and (mask is None or not conditional):
+            missing = "images and a mask" if mask is None else "a second stage that has learned p(z|m)"
+            raise UserError(f"prior = 'conditional': needs {missing}")
+        if prior == "unconditional" and not (learned or gaussian):
+            raise UserError("prior = 'unconditional': needs a second stage that has learned p(z)")
+        return prior
+
+    def _draw(self, prior, key, num, m, labels):
+        """`num` draws of z."""
+        quantised = is_quantised(self.config.model.latent)
+        if prior == "untrained" or (prior == "unconditional" and not quantised):
+            more = 1 << (int(num) - 1).bit_length()  # a program for each power of 2; the first are the same
+            return np.asarray(_prior_sample(self._network, self.variables, key, more))[:num]
+
+        def draw(position, m, labels):
+            z = self.prior.sample(_keys(key, position), m, labels)
+            return _embed(self._network, self.variables, z) if quantised else z
+
+        return _batched(draw, np.arange(num), m if prior == "conditional" else None, labels)
+
+    def _labels(self, num, labels, prior):
+        """The labels that were given, int32 [num], or None."""
+        classes = 0 if self.prior is None or prior == "untrained" else self.prior.num_classes
+        if not classes:
+            if labels is not None:
+                raise UserError("labels: the prior was trained without; train one with config.prior.class_conditional")
+            return None
+        counts = self.prior.label_counts
+        if labels is None:
+            if counts is None:
+                warn(
+                    "labels: all classes are drawn alike, because the prior was trained by an earlier version, which "
+                    "did not learn how likely each is; give labels, or delete the folder prior-… of the run and run "
+                    "its command again",
+                )
+            return None
+        labels = _array("labels", labels)
+        if labels.shape != (num,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+            raise UserError(f"labels: must be {num} integers in 0 … {classes - 1}")
+        unseen = [] if counts is None else labels[np.asarray(counts)[labels] == 0]
+        if len(unseen):
+            raise UserError(f"labels: {unseen[0]} is the label of no image that the prior was trained on")
+        return labels.astype(np.int32)
+
+    def _decode(self, z, m):
+        network, variables = self._network, self.variables
+        if m is None:
+            return _batched(lambda z: _decode_alone(network, self.method, self.image_shape, variables, z), z)
+        return _batched(lambda z, m: _decode(network, variables, z, m), z, m)
+
+    def _revealed(self, images, mask):
+        """m of the images for the conditional decoder, None for reconstruction from z alone."""
+        name = self.config.model.method
+        if mask is None:
+            if not self.method.unconditioned:
+                raise UserError(f"mask = None: a {name} model always needs revealed pixels; give a mask [N, H, W, 1]")
+            return None
+        if not self.method.conditional_decoder:
+            raise UserError(f"mask: a {name} model has no decoder that sees pixels; leave the mask out")
+        mask = _array("mask", mask)
+        height, width, _ = self.image_shape
+        allowed = (len(images), height, width, 1), (height, width, 1)
+        if mask.shape not in allowed:
+            raise UserError(f"mask: has shape {mask.shape}, must be {allowed[0]} or {allowed[1]}")
+        if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
+            raise UserError("mask: must be True or 1 where a pixel is revealed and False or 0 elsewhere")
+        if not self._warned:
+            unlike = unlike_training(self.config, mask.reshape(-1, height, width).astype(bool))
+            if unlike is not None:
+                self._warned.append(unlike)
+                warn(unlike)
+        return _batched(_condition, images, np.broadcast_to(mask, allowed[0]))
+
+    def _images(self, images):
+        images = _array("images", images)
+        if images.shape[1:] != self.image_shape or images.ndim != 4 or len(images) == 0:
+            shape = ", ".join(map(str, self.image_shape))
+            raise UserError(f"images: have shape {images.shape}, must be (N, {shape}) with N at least 1")
+        if images.dtype == np.uint8:
+            return _not_black(images.astype(np.float32) / 255.0)
+        floats = jnp.issubdtype(images.dtype, np.floating)  # bfloat16 is one to JAX alone
+        if floats and np.isnan(images).any():
+            raise UserError(
+                "images: hold NaN; must be uint8, or floats in [0, 1]; where pixels are not known, sample with images "
+                "and a mask looks at the revealed ones alone"
+            )
+        if not floats or images.min() < 0 or images.max() > 1:
+            raise UserError("images: must be uint8, or floats in [0, 1]")
+        return _not_black(images.astype(np.float32))
+
+
+def _batched(function, *arrays):
+    """Applies `function` to arrays [N, …], or None, in batches of few sizes; the rows that fill them up are cut off."""
+    num = len(arrays[0])
+    size = next((size for size in _BATCH_SIZES if size >= num), _BATCH_SIZES[-1])
+    results = []
+    for start in range(0, num, size):
+        rows = np.minimum(np.arange(start, start + size), num - 1)  # the tail repeats the last one
+        results.append(np.asarray(function(*[None if array is None else array[rows] for array in arrays])))
+    return np.concatenate(results)[:num]
+
+
+@own_numbers
+def load(workdir, which="best", *, prior=True):
+    """The model that a run trained.
+
+    **Arguments:** `workdir`: a run's work directory; `which`: "best" by validation loss, or "latest"; `prior`: with the
+    prior that the second stage has learned for it, if there is one.
+    **Returns:** a `Model`.
+    **Raises:** `UserError` where there is no such run or no checkpoint yet.
+    """
+    if not isinstance(which, str) or which not in ("best", "latest"):
+        raise UserError(f"which = {which!r}: must be 'best' or 'latest'")
+    if not isinstance(prior, bool):
+        raise UserError(f"prior = {prior!r}: must be True or False")
+    if not isinstance(workdir, (str, os.PathLike)) or "\0" in str(workdir):
+        raise UserError(f"workdir = {workdir!r}: must be the path of a run's work directory")
+    workdir = user_path(workdir)
+    run = read_run(workdir)
+    config = from_dict(run["config"])
+    image_shape = run["data"].get("image_shape")
+    if not isinstance(image_shape, list) or len(image_shape) != 3 or not all(isinstance(n, int) for n in image_shape):
+        raise UserError(f"{workdir / 'config.json'}: is not the description of a run; restore it from a copy")
+    objective = Objective(build_model(config, image_shape), config, image_shape)
+    template = jax.eval_shape(lambda: init_state(objective, make_optimizer(config.train, steps_per_epoch=1)))
+    found = read_checkpoint(workdir / "checkpoints", template, which)
+    if found is None:
+        raise UserError(f"{workdir / 'checkpoints'}: no checkpoint yet; train the model for an epoch first")
+    state, step = found
+    learned = load_prior(workdir, config, image_shape, step) if prior else None
+    return Model(config, image_shape, state.eval_variables, prior=learned, step=step)
+
+
+def _check_count(name, value):
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not 1 <= value <= _MOST_DRAWS:
+        raise UserError(f"{name} = {value!r}: must be an integer of at least 1, and at most {_MOST_DRAWS:,}")
+
+
+def _check_key(key):
+    # Of old-style keys, uint32 [2], one and a batch look alike.
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if key is not None and not (typed and key.ndim == 0):
+        raise UserError(f"key = {key!r}: must be one typed key, such as jax.random.key(0)")
+
+
+def _not_black(images):
+    """The images, with a warning where none of their pixels is brighter than the first level above black."""
+    if 0 < images.max() <= 1.001 / 255:
+        warn(
+            "images: no pixel is brighter than 1/255, so the model sees black; integers are read as 0 … 255 and floats "
+            "as 0 … 1: multiply integers of 0 and 1, or floats divided by 255 twice, by 255",
+        )
+    return images
+
+
+def _without_hidden(images, mask):
+    """The images, with black for whatever a user's floats have at hidden pixels: NaN, or a number for "not known"."""
+    images, mask = _array("images", images), _array("mask", mask)
+    each = (*images.shape[:3], 1)
+    if mask.shape not in (each, each[1:]) or not jnp.issubdtype(images.dtype, np.floating):
+        return images
+    return np.where(mask == 0, np.zeros((), images.dtype), images)
+
+
+def _array(name, values):
+    try:
+        return np.asarray(values)
+    except Exception as error:  # whatever the object that was given raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{name}: cannot be made a NumPy array ({reason})") from error

@@ -1,0 +1,93 @@
+"""The figures of one run, in its folder `figures/`."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mtvae_jax.conditioning import exact_grid_mask, gaussian_mask, image_keys, uniform_mask
+from mtvae_jax.config import is_quantised, model_name
+from mtvae_jax.objective import draw_masks
+from mtvae_jax.trained.model import Model
+from mtvae_jax.wording import number_of
+
+_NUM_IMAGES, _NUM_SAMPLES = 8, 32
+_KEY = 31  # the same images, masks and noise in every figure of every run
+
+
+class RunFigures:
+    """Draws what a run looks like at a point of its training.
+
+    **Arguments:** `directory`: for the pictures; `config`: resolved; `dataset`: whose validation images are shown.
+    """
+
+    def __init__(self, directory, config, dataset):
+        self.every = config.train.figures_every  # epochs
+        self._directory = Path(directory)
+        self._config = config
+        self._images = dataset.validation[:_NUM_IMAGES].astype(np.float32) / 255.0
+        self._title = f"{model_name(config)}, {dataset.name}"
+        self._model = Model(config, dataset.image_shape, None)
+        self._key = jax.random.key(_KEY)
+
+    def __call__(self, variables, log, *, epoch):
+        """Writes or replaces every picture.
+
+        **Arguments:** `variables`: of the model at the end of `epoch`, host arrays; `log`: the run's `MetricLog`, whose
+        records are plotted.
+        """
+        from mtvae_jax import figures  # matplotlib takes a second that the first training step need not wait for
+
+        model = self._model.with_variables(variables)
+        title = f"{self._title}, epoch {epoch}"
+        pictures = {
+            "reconstructions": self._reconstructions(figures, model, title),
+            "loss_curves": figures.loss_curves(log.records, title=self._title),
+        }
+        if not is_quantised(self._config.model.latent):  # codes have no prior before the second stage
+            pictures["samples"] = self._samples(figures, model, title)
+        if model.method.conditional_decoder:
+            pictures["sampling_types"] = self._sampling_types(figures)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for name, figure in pictures.items():
+            path = self._directory / f"{name}.png"
+            figures.save(figure, path)
+            log.image(name, path, log.records[-1]["step"])
+
+    def _masks(self):
+        keys = image_keys(self._key, len(self._images))
+        return np.asarray(draw_masks(self._config, keys, *self._images.shape[1:3]))
+
+    def _reconstructions(self, figures, model, title):
+        masks = unconditioned = conditioned = None
+        if model.method.unconditioned:
+            unconditioned = model.reconstruct(self._images)
+        if model.method.conditional_decoder:
+            masks = self._masks()
+            conditioned = model.reconstruct(self._images, masks)
+        return figures.reconstructions(self._images, masks, unconditioned, conditioned, title=title)
+
+    def _samples(self, figures, model, title):
+        if model.method.unconditioned:
+            return figures.samples(model.sample(_NUM_SAMPLES, self._key), title=f"{title}: z from the prior")
+        draws = model.sample(_NUM_SAMPLES // _NUM_IMAGES, self._key, self._images, self._masks())
+        draws = draws.reshape(-1, *draws.shape[2:])
+        known = number_of(len(self._images), "image")
+        return figures.samples(draws, title=f"{title}: z from the prior, pixels of {known} known")
+
+    def _sampling_types(self, figures):
+        masks = sampling_type_masks(self._config.conditioning, *self._images.shape[1:3])
+        return figures.sampling_types(self._images[0], masks, title="Sampling types")
+
+
+def sampling_type_masks(settings, height, width):
+    """A mask of each sampling type, all of as many pixels as the grid has (thesis figure 3.6).
+
+    **Arguments:** `settings`: the section `conditioning` of a config. **Returns:** name → bool [H, W, 1].
+    """
+    key = jax.random.key(_KEY)
+    grid = np.asarray(exact_grid_mask(height, width, settings.grid_stride))
+    counts = np.array([grid.sum()])
+    uniform = uniform_mask(key, counts, height, width)
+    gaussian = gaussian_mask(key, counts, height, width, settings.gaussian_std, replacement=settings.replacement)
+    return {"Exact": grid, "Uniform": np.asarray(uniform)[0], "Gaussian": np.asarray(gaussian)[0]}

@@ -1,0 +1,290 @@
+"""launch.py as a user meets it: exit status, one-line messages, kills and stops of real processes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import pytest
+from small_runs import ROOT
+
+from launch import main
+from mtvae_jax.cli.command_line import parse
+from mtvae_jax.config import check, model_name
+from mtvae_jax.errors import UserError
+from mtvae_jax.runs.find import find
+from mtvae_jax.study.config import earlier_tables
+from mtvae_jax.trained.model import load
+
+SMALL = ["--config.model.hidden_dims=8,16", "--config.model.latent_dim=4", "--config.train.batch_size=8"]
+
+
+def start(*arguments, cwd):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, str(ROOT / "launch.py"), *arguments]
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def launch(*arguments, cwd):
+    process = start(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def config(name="gauss_multi", dataset=None):
+    return f"--config={ROOT / 'configs' / name}.py" + (f":{dataset}" if dataset else "")
+
+
+MISTAKES = [
+    ([], "--config: is missing; for example --config=configs/gauss_multi.py"),
+    (["--config=nowhere.py"], "nowhere.py does not exist"),
+    ([config(), "--config.train.epoch=3"], "config.train.epoch: there is no such field; did you mean config.train.ep"),
+    ([config(), "--config.train.epochs=many"], "config.train.epochs = many: must be an integer of at least 1"),
+    ([config(), "--config.train.epochs=0"], "config.train.epochs = 0: must be an integer of at least 1"),
+    ([config(), "--config.train.nope.x=3"], "config.train.nope.x: there is no such field"),
+    ([config(), "--config.loss.weights=1"], "config.loss.weights = (1,): multi_decoder has 2 decoders"),
+    ([config(), "--config.data.substitute=maybe"], "config.data.substitute = maybe: must be True or False"),
+    ([config(), "--confg=3"], "Unknown command line flag 'confg'"),
+    ([config(), "--workdir"], "--workdir: has no value; give it one, as in --workdir=DIR"),
+    (["--workdir", config(), "--config.seed=1"], "--workdir: has no value"),
+    ([config(), "--workdir="], "--workdir=: has no value"),
+    ([config(), "--config.data.dir", "--config.seed=1"], "--config.data.dir: has no value; give it one"),
+    ([config(), config("gauss_plain")], "already; give one of them"),
+    ([config(), "train"], "train: is not an option"),
+    ([config(dataset="cifar11")], "did you mean cifar10?"),
+    ([config(dataset="npz:nowhere.npz")], "npz:nowhere.npz: no such file"),
+    ([config(dataset="npz:two\nlines")], r"npz:two\nlines: no such file"),
+    ([f"--config={'x' * 300}"], "does not exist; the project's own are in configs/"),
+    ([config(), "--flagfile=nowhere"], "Unable to open flagfile"),
+    ([config(), "--config"], "--config: has no value; give it one, as in --config=configs/gauss_multi.py"),
+    ([config(), "--config.seed="], "--config.seed=: has no value"),
+    ([config(), "--config.train.epochs=None"], "config.train.epochs = None: must be an integer of at least 1"),
+    ([config(), "--config.model.output=None"], "config.model.output = None: must be 'sigmoid' or 'linear'"),
+    ([config(), "--config.train.lr=3"], "config.train.lr: there is no such field; did you mean config.train.learning_"),
+    ([config(), "--config.prior.bs=3"], "did you mean config.prior.batch_size?"),
+    ([config(), "--config.train.num_epochs=3"], "did you mean config.train.epochs?"),
+    ([config(), "--config.train.optimizer=sgd"], "no such field; those of config.train are train.batch_size, "),
+    ([config(), "--seed=3"], "--seed: is not an option; did you mean --config.seed=VALUE?"),
+    ([config(), "--epochs", "3"], "--epochs: is not an option; did you mean --config.train.epochs=VALUE?"),
+    ([config("gauss_single"), "--config.conditioning.sampling=exact"], "must be 'uniform' or 'gaussian'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[message[:40] for _, message in MISTAKES])
+def test_a_mistake_is_answered_in_one_line_with_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["launch.py", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.startswith("launch.py: ")
+    assert err.count("\n") == 1
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []  # refused before anything started
+
+
+TYPE = (
+    "from mtvae_jax.config import thesis_config\n"
+    "def get_config():\n"
+    "    config = thesis_config(latent='vq', method='plain')\n"
+    "    config"
+)
+CONFIG_FILES = [
+    ("import nothing_of_that_name\n", "line 1: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+    ("def get_config(:\n", "line 1: SyntaxError: invalid syntax"),
+    ("def get_config():\n    raise SystemExit(0)\n", "line 2: SystemExit: 0"),
+    ("def get_config():\n    raise ValueError('two\\nlines')\n", "own.py: line 2: ValueError: two lines"),
+    (f"{TYPE}.train.epochs = 'many'\n", "line 4: TypeError: Could not override field 'epochs'. many is of original"),
+    (f"{TYPE}.model.hidden_dims = 8\n", "line 4: TypeError: Could not override field 'hidden_dims'. 8 is of original"),
+    ("def get_config():\n    open('missing')\n", "own.py: OSError: "),
+    ("def get_config():\n    return 1 / 0\n", "line 2: ZeroDivisionError: division by zero"),
+    ("from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict()\n", "is missing"),
+]
+
+
+@pytest.mark.parametrize("folder", ["", "."], ids=["absolute", "relative"])
+@pytest.mark.parametrize(("content", "message"), CONFIG_FILES, ids=[message[:30] for _, message in CONFIG_FILES])
+def test_a_config_file_that_fails_is_answered_in_one_line(content, message, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(content)
+    assert main(["launch.py", f"--config={os.path.join(folder or tmp_path, 'own.py')}"]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_help_teaches_the_command(capsys):
+    assert main(["launch.py", "--help"]) == 0
+    out, _ = capsys.readouterr()
+    assert "--config=configs/gauss_multi.py" in out
+    assert "--workdir" in out
+
+
+@pytest.mark.parametrize(
+    "name", [f"{latent}_{method}" for latent in ("gauss", "vq") for method in ("plain", "semi", "multi", "single")]
+)
+def test_every_config_file_takes_a_dataset_and_overrides(name):
+    arguments = parse(["launch.py", config(name, "npz:my/images.npz"), "--config.train.epochs=3", "--workdir=here"])
+    assert arguments.workdir == Path("here")
+    assert arguments.config.train.epochs == 3
+    assert arguments.config.data.name == "npz:my/images.npz"
+    assert model_name(arguments.config) == name
+    assert parse(["launch.py", config(name)]).config.data.name == "mnist"
+    check(arguments.config)
+
+
+def test_a_run_is_named_after_model_data_and_config(digits_npz, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["launch.py", config(dataset=f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "complete: 1 epoch, the best is epoch 1" in out
+    (workdir,) = (tmp_path / "runs").iterdir()
+    assert workdir.name.startswith("gauss_multi-digits-")
+
+
+def test_neither_tensorflow_nor_its_datasets_are_imported_for_a_users_own_images(digits_npz, tmp_path):
+    program = (
+        "import sys, launch\n"
+        f"status = launch.main(['launch.py', {config('gauss_plain', f'npz:{digits_npz}')!r}, '--config.train.epochs=1',"
+        " '--config.model.hidden_dims=8'])\n"
+        "found = [name for name in ('tensorflow', 'tensorflow_datasets') if name in sys.modules]\n"
+        "sys.exit(f'status {status}, imported {found}' if status or found else 0)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=300)
+
+
+def test_mnist_that_cannot_be_had_is_replaced_loudly_and_under_its_own_name(tmp_path):
+    # A proxy that refuses stands for a machine without a network, wherever the tests run.
+    nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https", "all")}
+    nowhere |= {"no_proxy": "", "TFDS_DATA_DIR": str(tmp_path / "tfds")}
+    environment = os.environ | nowhere | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "launch.py"), config("gauss_plain"), "--config.train.epochs=1"]
+    small = ["--config.model.hidden_dims=4", "--config.data.max_train=256"]
+    started = time.monotonic()
+    refused = subprocess.run(
+        [*command, "--config.data.substitute=False"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert "data.name = mnist: cannot be downloaded" in refused.stderr
+    assert time.monotonic() - started < 20  # 10 for the network, the rest for Python
+    run = subprocess.run([*command, *small], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0
+    assert "WARNING: this run trains on mnist_sample instead" in run.stderr
+    (workdir,) = (tmp_path / "runs").iterdir()
+    assert workdir.name.startswith("gauss_plain-mnist_sample-")
+    for name in ("config.json", "summary.json"):
+        assert "mnist_sample" in (workdir / name).read_text()
+
+
+def test_a_work_directory_alone_goes_on_with_its_run(digits_npz, tmp_path):
+    command = [config("vq_plain", f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1", "--config.prior.epochs=1"]
+    command += ["--config.prior.hidden_dim=4", "--config.prior.num_layers=2", "--config.prior.batch_size=64"]
+    command += ["--config.generation.num_samples=0", f"--workdir={tmp_path / 'run'}"]
+    assert launch(*command, cwd=tmp_path)[0] == 0
+    status, out, err = launch(f"--workdir={tmp_path / 'run'}", cwd=tmp_path)
+    assert (status, err) == (0, "")
+    assert "model complete: 1 epoch," in out
+    assert "prior complete: 1 epoch," in out
+    assert "epoch 1/1" not in out  # nothing is trained again
+
+    # Another prior for the same model, kept beside the first.
+    status, out, _ = launch(f"--workdir={tmp_path / 'run'}", "--config.prior.hidden_dim=6", cwd=tmp_path)
+    assert status == 0
+    assert out.count("epoch 1/1") == 1
+    assert len(list((tmp_path / "run").glob("prior-*"))) == 2
+
+
+def test_a_work_directory_without_a_run_is_refused(tmp_path, capsys):
+    assert main(["launch.py", f"--workdir={tmp_path}"]) == 2
+    assert "holds no run to go on with; give a --config too" in capsys.readouterr().err
+
+
+def test_a_value_may_stand_after_a_space():
+    arguments = parse(
+        ["launch.py", "--config", str(ROOT / "configs" / "gauss_plain.py"), "--config.seed", "3", "--config.loss.beta",
+         "-1", "--config.data.substitute", "--workdir", "here"]
+    )
+    assert (arguments.config.seed, arguments.config.loss.beta, arguments.workdir) == (3, -1.0, Path("here"))
+
+
+def test_none_is_a_value_and_of_two_the_last_one_counts(tmp_path):
+    none = [f"--config.{name}=None" for name in ("prior.epochs", "data.dir", "loss.beta", "model.merge")]
+    filled = parse(["launch.py", config(), "--config.prior.epochs=3", "--config.loss.beta=0.5", *none]).config
+    assert [filled.prior.epochs, filled.data.dir, filled.loss.beta, filled.model.merge] == [None] * 4
+    assert parse(["launch.py", config(), *none, "--config.prior.epochs=3"]).config.prior.epochs == 3
+    study = parse(["launch.py", config("thesis", "all"), "--config.seeds=None", "--config.slurm.partition=None"]).config
+    assert [study.seeds, study.slurm.partition] == [None] * 2
+    check(parse(["launch.py", config(), *none[:3]]).config)
+
+
+def test_a_tilde_is_the_home_directory_wherever_a_path_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.py").write_text((ROOT / "configs" / "gauss_plain.py").read_text())
+    arguments = parse(["launch.py", "--config=~/own.py:cifar10", "--workdir=~/x"])
+    assert (arguments.workdir, arguments.config.data.name) == (tmp_path / "x", "cifar10")
+    with pytest.raises(UserError, match=rf"^{tmp_path}/x/config.json: does not exist"):
+        load("~/x")
+    with pytest.raises(UserError, match=rf"^{tmp_path}/x: does not exist"):
+        find(["~/x"])
+    study = parse(["launch.py", config("thesis", "all"), "--config.earlier=a, ~/b"]).config
+    assert earlier_tables(study) == ["a", f"{tmp_path}/b"]
+
+
+def test_a_config_imports_its_neighbour(tmp_path):
+    (tmp_path / "own.py").write_text("from beside_own import get_config\n")
+    (tmp_path / "beside_own.py").write_text((ROOT / "configs" / "gauss_plain.py").read_text())
+    before = list(sys.path)
+    assert parse(["launch.py", f"--config={tmp_path / 'own.py'}:cifar10"]).config.data.name == "cifar10"
+    assert sys.path == before
+
+
+def test_the_version_is_said(capsys):
+    assert main(["launch.py", "--version"]) == 0
+    assert capsys.readouterr().out == f"mtvae_jax {metadata.version('mtvae-jax')}\n"
+
+
+def test_overrides_may_come_before_the_config():
+    arguments = parse(["launch.py", "--config.train.epochs=3", config("gauss_plain"), "--config.seed=2"])
+    assert (arguments.config.train.epochs, arguments.config.seed) == (3, 2)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_a_device_that_is_not_there_is_one_line(platform, digits_npz, tmp_path, monkeypatch):
+    if platform == "cuda" and jax.default_backend() != "cpu":
+        pytest.skip("there is one")
+    monkeypatch.setenv("JAX_PLATFORMS", platform)
+    status, out, err = launch(config("gauss_plain", f"npz:{digits_npz}"), *SMALL, cwd=tmp_path)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"launch.py: JAX_PLATFORMS = {platform}: cannot be used here (")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_codes_without_a_prior_are_trained_and_judged_to_the_end(digits_npz, tmp_path):
+    """The README offers prior.epochs 0; and what the run says of its device."""
+    command = [config("vq_semi", f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1", "--config.prior.epochs=0"]
+    for _ in range(2):
+        status, out, err = launch(*command, "--config.train.figures_every=0", cwd=tmp_path)
+        assert status == 0
+        reason = "given pixels (config.prior.epochs = 0 learns no prior)"
+        assert f"not to be judged: {reason}\n" in err
+        assert f"not judged: {reason}\n" in out
+    (workdir,) = (tmp_path / "runs").iterdir()
+    assert json.loads((workdir / "generation.json").read_text())["left_out"] == {
+        "given_pixels": "config.prior.epochs = 0 learns no prior"
+    }
+
+
+def test_only_a_run_can_be_told_to_finish(capsys):
+    config = f"--config={ROOT / 'configs' / 'gauss_plain.py'}"
+    assert (parse(["launch.py", config]).finish, parse(["launch.py", config, "--finish"]).finish) == (False, True)
+    assert main(["launch.py", f"--config={ROOT / 'configs' / 'thesis.py'}:all", "--finish"]) == 2
+    assert capsys.readouterr().err.startswith("launch.py: --finish: ends one run; for a study")

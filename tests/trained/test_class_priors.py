@@ -1,0 +1,166 @@
+"""Priors of label and codes: how likely each class is, given pixels and from nothing, and what it costs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from small_runs import small_config
+
+from mtvae_jax.conditioning import exact_grid_mask, image_keys
+from mtvae_jax.config import resolve
+from mtvae_jax.errors import UserError
+from mtvae_jax.models import build_model, init_variables
+from mtvae_jax.models.encoder import Encoder
+from mtvae_jax.models.priors import CodePrior
+from mtvae_jax.trained.model import Model
+from mtvae_jax.trained.prior import LearnedPrior
+
+KEY = jax.random.key(0)
+SHAPE = (8, 8, 1)
+COUNTS = (0, 0, 0, 95, 0, 0, 0, 5)  # labels 3 and 7
+
+
+class Labels(nn.Module):
+    """In the place of a PixelCNN: every code is the label, and costs ln 5."""
+
+    num_classes: int
+    hidden_dim: int = 4
+    dtype: jnp.dtype = jnp.float32
+
+    def __call__(self, codes, context=None, labels=None, keys=None):
+        return jnp.zeros((*codes.shape, 5))
+
+    def sample(self, keys, size, context=None, labels=None):
+        return jnp.broadcast_to(labels[:, None, None], (len(keys), *size))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_models():
+    yield
+    model.cache_clear()
+
+
+@functools.lru_cache
+def model(method, label_counts):
+    """Of random parameters."""
+    config = small_config(method, latent="vq", prior__class_conditional=True, conditioning__grid_stride=2)
+    config = resolve(config, SHAPE)
+    prior = LearnedPrior(config, SHAPE, len(COUNTS), label_counts=label_counts)
+    prior = prior.with_variables(prior.objective().init(jax.random.key(1)))
+    return Model(config, SHAPE, init_variables(build_model(config, SHAPE), KEY, SHAPE), prior=prior)
+
+
+def drawn_labels(model, monkeypatch, n, *given, **arguments):
+    """Those of `model.sample(n, …)`."""
+    seen = []
+    monkeypatch.setattr(LearnedPrior, "_module", lambda prior, _: CodePrior(
+        None, Labels(prior.num_classes), (2, 2), tuple(prior.label_counts)
+    ))
+    prior = model.prior
+    model = model.with_prior(LearnedPrior(prior.config, SHAPE, prior.num_classes, {}, prior.label_counts))
+    monkeypatch.setattr(Model, "_decode", lambda _, z, m: seen.append(np.asarray(z)) or z)
+    monkeypatch.setattr("mtvae_jax.trained.model._embed", lambda network, variables, codes: codes)
+    model.sample(n, *given, **arguments)
+    return seen[0][:, 0, 0]
+
+
+# ---------------------------------------------------------------------------------------------------- the module
+
+
+def test_labels_are_drawn_as_often_as_they_occur_and_cost_their_surprise():
+    prior, num = CodePrior(None, Labels(8), (2, 3), COUNTS), 20000
+    labels = prior.apply({}, image_keys(KEY, num), method="sample")[:, 0, 0]
+    frequency = np.bincount(labels, minlength=8) / num
+    assert set(np.unique(labels)) == {3, 7}
+    assert frequency[7] == pytest.approx(0.05, abs=5 * np.sqrt(0.05 * 0.95 / num))
+    nats = prior.apply({}, np.zeros((2, 2, 3), int), None, np.array([3, 7]), method="nats")
+    np.testing.assert_allclose(nats, 6 * np.log(5) - np.log([0.95, 0.05]), rtol=1e-6)
+    # Its label is not drawn with the noise of its codes, nor does it depend on the others
+    np.testing.assert_array_equal(prior.apply({}, image_keys(KEY, 9), method="sample")[:, 0, 0], labels[:9])
+
+
+def test_labels_given_pixels_are_drawn_as_bayes_rule_has_it():
+    """Images of which one of two pixels is known, white in 80 % of class 0, a fifth of class 2; 1 never occurs."""
+    white = np.array([0.8, np.nan, 0.2])
+    counts = np.array([300, 0, 100])
+    labels, values = [], []
+    for label in (0, 2):
+        ones = round(white[label] * counts[label])
+        labels += [label] * counts[label]
+        values += [1.0] * ones + [0.0] * (counts[label] - ones)
+    m = np.zeros((400, 4, 4, 2), np.float32)
+    m[:, 1, 2, 0], m[:, 1, 2, 1] = values, 1.0
+    prior = CodePrior(Encoder((8,), normalise=False, axis_name=None), Labels(3), (2, 2), tuple(counts.tolist()))
+    codes, labels = np.zeros((400, 2, 2), int), np.array(labels)
+    variables = prior.init(KEY, codes, m, labels, method="nats")
+    optimizer = optax.adam(1e-2)
+
+    @jax.jit
+    def train(variables):
+        def step(state, _):
+            gradient = jax.grad(lambda v: jnp.mean(prior.apply(v, codes, m, labels, method="nats")))(state[0])
+            updates, optimizer_state = optimizer.update(gradient, state[1])
+            return (optax.apply_updates(state[0], updates), optimizer_state), None
+
+        return jax.lax.scan(step, (variables, optimizer.init(variables)), length=200)[0][0]
+
+    def probabilities(variables, *m):
+        return prior.apply(variables, jnp.stack(m), method="label_probabilities")
+
+    black, nothing = m[-1], np.zeros_like(m[0])
+    np.testing.assert_allclose(probabilities(variables, m[0]), [[0.75, 0, 0.25]], rtol=1e-6)  # p(y) at the start
+    trained = train(variables)
+    joint = np.array([[240, 0, 20], [60, 0, 80], [300, 0, 100]])  # counted: white, black, either
+    expected = joint / joint.sum(1, keepdims=True)
+    found = probabilities(trained, m[0], black, nothing)
+    np.testing.assert_allclose(found, expected, atol=0.005)
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-6)  # exact where nothing is revealed
+    # Drawn so, and the labels' cost is the conditional entropy
+    m_many = np.broadcast_to(black, (5000, *black.shape))
+    drawn = prior.apply(trained, image_keys(KEY, 5000), m_many, method="sample")[:, 0, 0]
+    assert np.mean(drawn == 2) == pytest.approx(80 / 140, abs=5 * np.sqrt(0.25 / 5000) + 0.005)
+    entropy = -np.mean(np.log(expected[np.where(values, 0, 1), labels]))
+    nats = np.mean(prior.apply(trained, codes, m, labels, method="nats")) - 4 * np.log(5)
+    assert nats == pytest.approx(entropy, abs=1e-3)
+
+
+# ---------------------------------------------------------------------------------------------------- the model
+
+
+@pytest.mark.parametrize("method", ["plain", "multi_decoder"])
+def test_draws_depend_on_their_place_alone(method):
+    either = model(method, COUNTS)
+    np.testing.assert_allclose(either.sample(10, KEY)[:5], either.sample(5, KEY), atol=1e-5)
+    if method == "plain":
+        return
+    images = np.random.default_rng(0).integers(0, 256, (6, *SHAPE), np.uint8)
+    mask = np.asarray(exact_grid_mask(8, 8, 2))
+    every = either.sample(2, KEY, images, mask)
+    np.testing.assert_allclose(either.sample(2, KEY, images[:3], mask), every[:, :3], atol=1e-5)
+    np.testing.assert_allclose(either.sample(1, KEY, images, mask), every[:1], atol=1e-5)
+
+
+def test_samples_without_labels_are_of_the_classes_of_training(monkeypatch):
+    labels = drawn_labels(model("plain", COUNTS), monkeypatch, 2000, KEY)
+    assert set(np.unique(labels)) == {3, 7}
+    assert np.mean(labels == 7) == pytest.approx(0.05, abs=5 * np.sqrt(0.05 * 0.95 / 2000))
+
+
+def test_a_label_never_seen_is_refused():
+    for labels, wrong in (([3, 0], 0), ([6, 7], 6)):
+        with pytest.raises(UserError, match=f"labels: {wrong} is the label of no image that the prior was"):
+            model("plain", COUNTS).sample(2, KEY, labels=labels)
+    assert model("plain", COUNTS).sample(2, KEY, labels=[3, 7]).shape == (2, *SHAPE)
+
+
+def test_a_prior_of_an_earlier_version_says_that_it_knows_no_frequencies():
+    before = model("multi_decoder", None)
+    images, mask = np.full((2, *SHAPE), 200, np.uint8), np.asarray(exact_grid_mask(8, 8, 2))
+    with pytest.warns(UserWarning, match="labels: all classes are drawn alike, because the prior was") as said:
+        assert before.sample(3, KEY, images, mask).shape == (3, 2, *SHAPE)
+    assert [warning.filename for warning in said] == [__file__]
+    assert before.sample(2, KEY, labels=[0, 3]).shape == (2, *SHAPE)

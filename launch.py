@@ -53,13 +53,13 @@ def run(arguments):
     from mtvae_jax.cli.closing import judgement, stage_result
     from mtvae_jax.cli.dry_run import dry_run
     from mtvae_jax.cli.prepare import prepare
-    from mtvae_jax.config import to_dict
+    from mtvae_jax.config import has_second_stage, to_dict
     from mtvae_jax.judging.judge import judge
     from mtvae_jax.process import distributed, environment
     from mtvae_jax.study.config import is_study
     from mtvae_jax.training.first_stage import train
     from mtvae_jax.training.loop import Stopped
-    from mtvae_jax.training.second_stage import has_second_stage, train_prior
+    from mtvae_jax.training.second_stage import train_prior
     from mtvae_jax.workdir.directory import default_workdir
 
     environment.configure()

@@ -23,11 +23,11 @@ from benchmarks.harness import Benchmark, Table, command, spread
 from benchmarks.program_cost import bytes_per_image, step_bytes, step_flops
 from benchmarks.training import Training, objective_of
 from benchmarks.turns import depending_on, ratio, recurrence, repeated, take_turns
-from mtvae_jax.conditioning import condition, image_keys
-from mtvae_jax.config import SAMPLINGS
+from mtvae_jax.conditioning import COUNTS, SAMPLINGS, condition, draw_masks
 from mtvae_jax.losses import mean_squared_error
 from mtvae_jax.models import build_model
-from mtvae_jax.objective import Objective, draw_masks, intensities
+from mtvae_jax.objective import Objective, intensities
+from mtvae_jax.randomness import image_keys
 from mtvae_jax.training.optimizer import make_optimizer
 
 STEP, MATMUL, TRIAD = "whole step", "product of matrices", "triad"
@@ -85,8 +85,9 @@ def programs(config, images):
     objective = Objective(model, config, image_shape)
     variables = objective.init(objective.base_key)
     keys = image_keys(objective.base_key, batch)
-    masks = draw_masks(config, keys, *image_shape[:2])
-    m = condition(images, masks) if objective.method.conditional_decoder else None
+    m = None
+    if objective.method.conditional_decoder:
+        m = condition(images, draw_masks(config, keys, *image_shape[:2]))
     output = jax.jit(lambda variables: model.apply(variables, images, m, keys))(variables)
 
     parts = {}
@@ -185,7 +186,8 @@ def _of(variables, *parts):
 def _samplings(method):
     if not method.conditional_decoder:
         return ()
-    return tuple(sampling for sampling in SAMPLINGS if sampling != "exact" or method.counts == "constant")
+    constant = COUNTS[method.counts].constant
+    return tuple(name for name, sampling in SAMPLINGS.items() if constant or not sampling.fixed_grid)
 
 
 # ----------------------------------------------------------------------------------------------------------- the tables

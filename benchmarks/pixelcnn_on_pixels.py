@@ -67,6 +67,9 @@ class PixelObjective:
         per_value = nats / math.prod(self.image_shape)
         return {"loss": per_value, "nats": nats, "bits_per_dim": per_value / math.log(2)}
 
+    def findings(self, metrics):
+        return []
+
     def _nats(self, variables, batch, pixel_keys, dropout_keys):
         pixels = self._levels(batch["images"], pixel_keys)
         logits = self.network.apply(variables, pixels, keys=dropout_keys)
@@ -87,8 +90,7 @@ def measure(flags, dataset, workdir):
     network = GatedPixelCNN(
         num_codes=flags.levels, hidden_dim=flags.hidden_dim, num_layers=flags.num_layers, dropout=flags.dropout
     )
-    config = thesis_config(latent="vq", method="plain")  # of which training and the health of codes count
-    config.model.codebook_size = flags.levels
+    config = thesis_config(latent="vq", method="plain")  # of which the training counts
     config.train.update(epochs=flags.epochs, batch_size=flags.batch_size, learning_rate=flags.learning_rate)
     config.train.update(schedule="cosine", warmup_epochs=0.0, weight_decay=0.0, clip_norm=1.0, ema_decay=0.999)
     objective, clock = PixelObjective(network, config, dataset.image_shape), Clock()

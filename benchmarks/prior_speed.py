@@ -15,9 +15,10 @@ import numpy as np
 from benchmarks.harness import Benchmark, Table, command
 from benchmarks.training import Training
 from benchmarks.turns import take_turns
+from mtvae_jax.config import has_second_stage
 from mtvae_jax.models import build_model
 from mtvae_jax.trained.prior import LearnedPrior
-from mtvae_jax.training.second_stage import has_second_stage
+from mtvae_jax.training.prior_objective import PriorObjective
 
 
 def measure(config, images, *, rounds, seconds):
@@ -25,7 +26,7 @@ def measure(config, images, *, rounds, seconds):
     "memory_bytes"}.
     """
     prior = LearnedPrior(config, images.shape[1:], num_classes=0)
-    training = Training(prior.rows(_latents(config, images), images, None), prior.objective())
+    training = Training(prior.rows(_latents(config, images), images, None), PriorObjective.of(prior))
     times = take_turns({"training": training}, rounds=rounds, seconds=seconds)["training"]
     return {
         "steps_per_second": [1 / time for time in times],

@@ -19,11 +19,11 @@ import optax
 from benchmarks.harness import Benchmark, Table, command
 from benchmarks.models import SHAPES
 from benchmarks.training import objective_of
-from mtvae_jax.conditioning import image_keys
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
 from mtvae_jax.ops import convolution
+from mtvae_jax.randomness import image_keys
 from mtvae_jax.training.optimizer import make_optimizer
 from mtvae_jax.training.step import init_state, make_train_steps
 

@@ -7,7 +7,7 @@
 Everything else is a module of its own: `mtvae_jax.conditioning`, `mtvae_jax.losses`, `mtvae_jax.models`, …
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(workdir, which="best", *, prior=True):

@@ -5,26 +5,25 @@ the batch draws with `fold_in(key, i)`, or one key an image: image `i` then gets
 split over devices. Counts are traced, so that one compiled program serves every number of revealed pixels.
 """
 
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from scipy.special import log_ndtr
 
+from mtvae_jax.errors import number_of
+from mtvae_jax.methods import METHODS
+from mtvae_jax.randomness import image_keys
+
 # Gaussian draws come in chunks of this many pixels: few power-law counts need more than one or two of them.
 _DRAWS_PER_CHUNK = 64
 
 # Logarithms of two float32 draws from an exponential never differ by more: they lie between log 2⁻²⁴ and log(24 log 2).
 _MOST_NOISE = 20.0
-
-
-def image_keys(key, batch, first=0):
-    """One key an image, which depends on the image's position alone.
-
-    **Arguments:** `key`: one typed key; `batch`: number of images; `first`: position of the first one (may be traced).
-    **Returns:** typed keys [B].
-    """
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(batch))
 
 
 def _per_image(key, batch):
@@ -94,6 +93,150 @@ def gaussian_mask(key, counts, height, width, std, *, replacement=True):
     times = jax.vmap(lambda k: jax.random.exponential(k, (height * width,)))(keys)
     times = jnp.maximum(times, 2.0**-24)  # 0 is what is below the smallest draw, and has no logarithm
     return _smallest(_sortable(jnp.log(times) - log_rate), counts).reshape(-1, height, width, 1)
+
+
+def box_mask(key, counts, height, width):
+    """Box sampling: the pixels of one rectangle, anywhere in the image.
+
+    Its height is drawn from those that a rectangle of `counts[b]` pixels can have, and its width is the one that comes
+    nearest to so many pixels: with a height of h there are at most h/2 more or fewer.
+
+    **Arguments:** `key`: typed key or keys [B]; `counts`: int [B], 0 … H·W.
+    **Returns:** bool [B, H, W, 1].
+    """
+
+    def rectangle(key, count):
+        uniform = jax.random.uniform(key, (3,))
+
+        def draw(u, low, high):  # an integer in low … high
+            return jnp.minimum(low + jnp.floor(u * (high - low + 1)).astype(jnp.int32), high)
+
+        rows = draw(uniform[0], -(-count // width), jnp.minimum(count, height))
+        columns = jnp.minimum(jnp.round(count / jnp.maximum(rows, 1)).astype(jnp.int32), width)
+        top, left = draw(uniform[1], 0, height - rows), draw(uniform[2], 0, width - columns)
+        y, x = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
+        return (y >= top) & (y < top + rows) & (x >= left) & (x < left + columns)
+
+    return jax.vmap(rectangle)(_per_image(key, len(counts)), counts)[..., None]
+
+
+class Sampling(NamedTuple):
+    """A type of sampling (thesis figure 3.6).
+
+    **title**: for figures; **draw**: (keys [B], counts int [B], height, width, settings) → bool [B, H, W, 1];
+    `settings` is the config's section `conditioning`; **describe**: settings → how its pixels are drawn, in a clause;
+    **distinct**: as `draw`, where `counts` are different pixels and not draws, None where `draw` does that;
+    **weights**: (height, width, settings) → float64 [H, W] that sum to 1, the chance of each pixel to be the next one,
+    None where pixels are not drawn one by one; **fixed_grid**: it always reveals the same pixels, however many it is
+    asked for; **own_counts**: where a method asks for a constant number, it draws any number of pixels instead, all
+    alike.
+    """
+
+    title: str
+    draw: Callable
+    describe: Callable
+    distinct: Callable | None = None
+    weights: Callable | None = None
+    fixed_grid: bool = False
+    own_counts: bool = False
+
+
+def _exact(keys, counts, height, width, settings):
+    grid = exact_grid_mask(height, width, settings.grid_stride)
+    return jnp.broadcast_to(grid, (len(keys), *grid.shape))
+
+
+def _uniform(keys, counts, height, width, settings):
+    return uniform_mask(keys, counts, height, width)
+
+
+def _uniform_weights(height, width, settings):
+    return np.full((height, width), 1 / (height * width))
+
+
+def _gaussian(keys, counts, height, width, settings):
+    return gaussian_mask(keys, counts, height, width, settings.gaussian_std, replacement=settings.replacement)
+
+
+def _gaussian_distinct(keys, counts, height, width, settings):
+    return gaussian_mask(keys, counts, height, width, settings.gaussian_std, replacement=False)
+
+
+def _gaussian_weights(height, width, settings):
+    log_weights = log_pixel_weights(height, settings.gaussian_std)[:, None]
+    log_weights = log_weights + log_pixel_weights(width, settings.gaussian_std)
+    weights = np.exp(log_weights - log_weights.max())
+    return weights / weights.sum()
+
+
+def _box(keys, counts, height, width, settings):
+    return box_mask(keys, counts, height, width)
+
+
+# A new type is a function and a line here.
+SAMPLINGS = {
+    "exact": Sampling("Exact", _exact, lambda s: f"on a grid of stride {s.grid_stride}", fixed_grid=True),
+    "uniform": Sampling("Uniform", _uniform, lambda s: "drawn uniformly", weights=_uniform_weights),
+    "gaussian": Sampling(
+        "Gaussian", _gaussian, lambda s: f"drawn from a Gaussian of standard deviation {s.gaussian_std:g} of the side",
+        distinct=_gaussian_distinct, weights=_gaussian_weights,
+    ),
+    "box": Sampling("Box", _box, lambda s: "in one rectangle", own_counts=True),
+}
+
+
+class Counts(NamedTuple):
+    """How many pixels of each image a method reveals. **draw**: (keys [B], settings, N = H·W, exponent) → int32 [B];
+    **describe**: (settings, N) → text; **usual**: (settings, N) → the fewest and the most that are usual in training;
+    **constant**: it is always the same number."""
+
+    draw: Callable
+    describe: Callable
+    usual: Callable
+    constant: bool = False
+
+
+def _most_of_power_law(settings, num_pixels):
+    """One image of a hundred reveals more pixels."""
+    return math.ceil((1 - 0.01 ** (1 / settings.exponent)) * num_pixels)
+
+
+COUNTS = {
+    "constant": Counts(
+        lambda keys, settings, num_pixels, exponent: jnp.full((len(keys),), settings.num_pixels),
+        lambda settings, num_pixels: f"{settings.num_pixels} of {number_of(num_pixels, 'pixel')} revealed",
+        lambda settings, num_pixels: (settings.num_pixels, settings.num_pixels),
+        constant=True,
+    ),
+    "power_law": Counts(
+        lambda keys, settings, num_pixels, exponent: power_law_counts(keys, exponent, num_pixels, len(keys)),
+        lambda settings, num_pixels: f"power law of exponent {settings.exponent:g} reveals pixels",
+        lambda settings, num_pixels: (0, _most_of_power_law(settings, num_pixels)),
+    ),
+}
+
+
+def draw_masks(config, keys, height, width, count=None, exponent=None):
+    """Draws the masks of a batch, as the config's method and sampling type have them (thesis 3.2.1, 3.3.1).
+
+    **Arguments:** `config`: resolved; `keys`: typed keys [B]; `count`: how many different pixels to reveal, instead of
+    the method's own number of them or of draws, of no effect on a fixed grid; `exponent`: of the power law, instead of
+    the config's. Both may be traced.
+    **Returns:** bool [B, H, W, 1].
+    """
+    settings, num_pixels = config.conditioning, height * width
+    sampling, law = SAMPLINGS[settings.sampling], COUNTS[METHODS[config.model.method].counts]
+    if sampling.fixed_grid:
+        return sampling.draw(keys, None, height, width, settings)
+    count_keys, pixel_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    if count is not None:
+        counts = jnp.full((len(keys),), count)
+    elif sampling.own_counts and law.constant:
+        counts = jax.vmap(lambda key: jax.random.randint(key, (), 1, num_pixels + 1))(count_keys)
+    else:
+        counts = law.draw(count_keys, settings, num_pixels, settings.exponent if exponent is None else exponent)
+    draw = sampling.draw if count is None or sampling.distinct is None else sampling.distinct
+    return draw(pixel_keys, counts, height, width, settings)
 
 
 def condition(images, mask):

@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake of the user's, and warnings of what may be one."""
+"""What a user is told: errors of one line, warnings, numbers in a sentence."""
 
 import sys
 import warnings
@@ -22,3 +22,13 @@ def warn(text):
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mtvae_jax."):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, stacklevel=level)
+
+
+def number_of(n, what):
+    """"1 epoch", "2 epochs", "10,000 training images": a number and what it counts, of which there is one or there are
+    several.
+
+    **Arguments:** `n`: the number, an int, or a float that is shown to six digits; `what`: one of them, a noun whose
+    plural ends in s.
+    """
+    return f"{f'{n:g}' if isinstance(n, float) else f'{n:,}'} {what}{'' if n == 1 else 's'}"

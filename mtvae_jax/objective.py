@@ -8,11 +8,11 @@ import numpy as np
 from flax import struct
 
 from mtvae_jax.balancing import SoftAdapt
-from mtvae_jax.conditioning import condition, exact_grid_mask, gaussian_mask, power_law_counts, uniform_mask
-from mtvae_jax.image_quality import psnr, ssim
+from mtvae_jax.conditioning import condition, draw_masks
 from mtvae_jax.losses import bits_per_dim, mean_squared_error
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import init_variables
+from mtvae_jax.ops.image_quality import psnr, ssim
 
 
 @struct.dataclass
@@ -27,34 +27,6 @@ class Knobs:
     beta: jax.Array
     exponent: jax.Array
     kl_warmup_epochs: jax.Array
-
-
-def draw_masks(config, keys, height, width, count=None, exponent=None):
-    """The masks of a batch, as the model's own method and sampling type draw them (thesis 3.2.1, 3.3.1).
-
-    **Arguments:** `config`: resolved; `keys`: typed keys [B]; `count`: how many different pixels to reveal, instead of
-    the method's own number of them or of draws, of no effect on a fixed grid; `exponent`: of the power law, instead of
-    the config's. Both may be traced.
-    **Returns:** bool [B, H, W, 1].
-    """
-    settings, batch = config.conditioning, len(keys)
-    if settings.sampling == "exact":
-        grid = exact_grid_mask(height, width, settings.grid_stride)
-        return jnp.broadcast_to(grid, (batch, *grid.shape))
-    count_keys, pixel_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-    if count is not None:
-        counts = jnp.full((batch,), count)
-    elif METHODS[config.model.method].counts == "power_law":
-        exponent = settings.exponent if exponent is None else exponent
-        counts = power_law_counts(count_keys, exponent, height * width, batch)
-    else:
-        counts = jnp.full((batch,), settings.num_pixels)
-    if settings.sampling == "uniform":
-        return uniform_mask(pixel_keys, counts, height, width)
-    if settings.sampling == "gaussian":
-        replacement = settings.replacement and count is None
-        return gaussian_mask(pixel_keys, counts, height, width, settings.gaussian_std, replacement=replacement)
-    raise ValueError(f"no masks are drawn by the name of {settings.sampling!r}")
 
 
 def knob(value):
@@ -214,6 +186,10 @@ class Objective:
                 bits = bits_per_dim(metrics[f"reconstruction{suffix}"], nats, math.prod(self.image_shape))
                 metrics[f"bits_per_dim{suffix}"] = float(bits)
         return metrics
+
+    def findings(self, metrics):
+        """What is wrong with the latent by the validation metrics {"val/…": …}, a list of `Finding`."""
+        return self.latent.findings(metrics)
 
     def conditioned_error(self, variables, batch, latent_keys, mask_keys, knobs, count):
         """Reconstruction error of the conditional decoder with `count` pixels revealed, {"error": float32 [B]}.

@@ -12,15 +12,19 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from mtvae_jax.conditioning import (
+    SAMPLINGS,
     _smallest,
+    box_mask,
     condition,
+    draw_masks,
     exact_grid_mask,
     gaussian_mask,
-    image_keys,
     log_pixel_weights,
     power_law_counts,
     uniform_mask,
 )
+from mtvae_jax.config import resolve, thesis_config
+from mtvae_jax.randomness import image_keys
 
 KEY = jax.random.key(7)
 
@@ -219,3 +223,69 @@ def test_condition_is_the_masked_image_and_the_mask(shape, seed):
         assert m[b, y, x, -1] == revealed
     one_mask = np.asarray(condition(jnp.asarray(images), jnp.asarray(mask[0])))
     np.testing.assert_array_equal(one_mask[-1, ..., -1:], mask[0])
+
+
+# ----------------------------------------------------------------------------------------------------- the box, and all
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_box_is_one_rectangle_of_about_so_many_pixels(height, width, data):
+    count = data.draw(st.integers(0, height * width))
+    masks = np.asarray(box_mask(jax.random.key(data.draw(st.integers(0, 99))), jnp.full(16, count), height, width))
+    for mask in masks[..., 0]:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert mask.sum() == len(rows) * len(columns)  # full rows times full columns: a rectangle
+        assert all(np.diff(rows) == 1)
+        assert all(np.diff(columns) == 1)
+        assert abs(int(mask.sum()) - count) <= len(rows) / 2
+    if count in (0, height * width):
+        assert (masks.sum((1, 2, 3)) == count).all()
+
+
+def test_a_box_lies_anywhere_and_is_of_any_shape():
+    masks = np.asarray(box_mask(jax.random.key(0), jnp.full(4000, 24), 12, 12))[..., 0]
+    shapes = {(int(mask.any(1).sum()), int(mask.any(0).sum())) for mask in masks}
+    assert shapes == {(rows, round(24 / rows)) for rows in range(2, 13)}  # a row alone cannot have 24 pixels
+    shown = masks.mean(0)
+    # No side of the image is preferred
+    for mirrored in (shown[::-1], shown[:, ::-1]):
+        assert np.abs(shown - mirrored).max() < 6 * np.sqrt(0.25 / 4000) * np.sqrt(2)
+    for corner in (shown[0, 0], shown[-1, -1]):
+        assert corner > 0
+
+
+@pytest.mark.parametrize("name", SAMPLINGS)
+def test_what_a_sampling_type_promises(name):
+    config = thesis_config(latent="gaussian", method="multi_decoder")
+    config.conditioning.sampling = name
+    config = resolve(config, (12, 10, 1))
+    sampling, keys = SAMPLINGS[name], jax.random.split(jax.random.key(3), 64)
+    masks = np.asarray(draw_masks(config, keys, 12, 10))
+    assert (masks.shape, masks.dtype) == ((64, 12, 10, 1), bool)
+    np.testing.assert_array_equal(draw_masks(config, keys[7:9], 12, 10), masks[7:9])  # of an image's own key alone
+    counts = masks.sum((1, 2, 3))
+    grid = config.conditioning.num_pixels
+    if sampling.own_counts:
+        assert len(set(counts)) > 16
+    elif sampling.distinct is None:
+        assert set(counts) == {grid}
+    if sampling.fixed_grid:
+        assert (masks == masks[0]).all()
+    else:
+        asked = np.asarray(draw_masks(config, keys, 12, 10, count=24)).sum((1, 2, 3))
+        assert asked.mean() == pytest.approx(24, abs=2)
+    if sampling.weights is not None:
+        weights = sampling.weights(12, 10, config.conditioning)
+        assert weights.sum() == pytest.approx(1)
+    assert sampling.describe(config.conditioning)
+    with pytest.raises(KeyError, match="blue_noise"):
+        SAMPLINGS["blue_noise"]
+
+
+def test_areas_of_boxes_are_drawn_uniformly():
+    config = thesis_config(latent="gaussian", method="multi_decoder")
+    config.conditioning.sampling = "box"
+    masks = draw_masks(resolve(config, (12, 10, 1)), jax.random.split(jax.random.key(4), 4000), 12, 10)
+    shares = np.asarray(masks).mean((1, 2, 3))
+    assert stats.kstest(shares, "uniform").statistic < 0.08  # but for what rounding to whole rows moves

@@ -7,19 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtvae_jax.conditioning import condition, exact_grid_mask, image_keys
+from mtvae_jax.conditioning import condition, draw_masks, exact_grid_mask
+from mtvae_jax.config import has_second_stage
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.models.latents.gaussian import GaussianLatent
 from mtvae_jax.models.priors import build_prior
-from mtvae_jax.objective import Objective, draw_masks, intensities
-from mtvae_jax.prior_objective import PriorObjective
+from mtvae_jax.objective import Objective, intensities
+from mtvae_jax.randomness import image_keys
 from mtvae_jax.trained.masks import unlike_training
 from mtvae_jax.trained.model import Model
 from mtvae_jax.training import evaluate
-from mtvae_jax.training.codebook_start import codebook_from_data
 from mtvae_jax.training.first_stage import headline
-from mtvae_jax.training.second_stage import has_second_stage
+from mtvae_jax.training.prior_objective import PriorObjective
 
 KEYS = image_keys(jax.random.key(0), 16), image_keys(jax.random.key(1), 16)
 
@@ -202,26 +202,24 @@ def test_a_number_of_pixels_is_a_number_of_different_pixels(sampling, count, mak
     np.testing.assert_array_equal(np.asarray(masks).sum((1, 2, 3)), count)
 
 
-def test_a_sampling_or_latent_that_nobody_thought_of_is_met_by_an_error(make_run, dataset, digits):
-    """What a name added to `SAMPLINGS` or `LATENTS` meets where it has no case of its own."""
+def test_a_sampling_or_latent_that_is_not_in_the_tables_is_met_by_an_error(make_run, dataset):
     config = make_run("multi_decoder")
-    objective = Objective(build_model(config, (28, 28, 1)), config, (28, 28, 1))
     with config.unlocked():
         config.conditioning.sampling = "blue_noise"
-    with pytest.raises(ValueError, match="'blue_noise'"):
+    with pytest.raises(KeyError, match="'blue_noise'"):
         draw_masks(config, KEYS[1], 28, 28)
-    with pytest.raises(ValueError, match="'blue_noise'"):
+    with pytest.raises(KeyError, match="'blue_noise'"):
         unlike_training(config, np.ones((1, 28, 28), bool))
     with config.unlocked():
+        config.conditioning.sampling = "exact"
         config.model.latent = "hyperbolic"
     for dispatch in (
         lambda: build_model(config, (28, 28, 1)),
-        lambda: build_prior(config, (28, 28, 1), (7, 7), 0),
-        lambda: PriorObjective(None, config, (28, 28, 1), np.zeros((7, 7), np.int32)),
-        lambda: codebook_from_data(objective, digits),
+        lambda: build_prior(config, (28, 28, 1), 0),
+        lambda: PriorObjective(config, (28, 28, 1), 0),
         lambda: has_second_stage(config),
         lambda: list(headline(config, dataset, {"total": 1})),
-        lambda: Model._which_prior(SimpleNamespace(config=config, prior=None), None, None),
+        lambda: Model(config, (28, 28, 1), None),
     ):
-        with pytest.raises(ValueError, match="'hyperbolic'"):
+        with pytest.raises(KeyError, match="'hyperbolic'"):
             dispatch()

@@ -23,6 +23,7 @@ def test_an_epoch_on_cifar10_as_tensorflow_datasets_gives_it(tmp_path, monkeypat
             f"--config={ROOT / 'configs' / 'vq_cifar10_published.py'}",
             f"--config.data.dir={tmp_path / 'data'}",
             "--config.train.epochs=1",
+            "--config.prior.epochs=0",
         ]
     )
     config, dataset = prepare(arguments.config, warn=print)

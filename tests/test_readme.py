@@ -1,4 +1,4 @@
-"""What the README says exists: commands, files, settings, and the table from the thesis to the code."""
+"""What the README and the guides say exists: commands, files, settings, and the table from the thesis to the code."""
 
 import importlib
 import re
@@ -8,12 +8,14 @@ import pytest
 from small_runs import ROOT
 
 from mtvae_jax.cli.command_line import parse
-from mtvae_jax.config import check, field_names, thesis_config
+from mtvae_jax.config import check, thesis_config
+from mtvae_jax.settings import field_names
 from mtvae_jax.study.config import is_study, protocol_of
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.sub(r"\\\n\s*", "", README)
-CODE_TABLE = README.split("## From the thesis to the code")[1].split("\n\n")[1]
+PAGES = "".join((ROOT / "docs" / name).read_text() for name in ("guide.md", "devices.md", "architecture.md"))
+COMMANDS = re.sub(r"\\\n\s*", "", README + PAGES)
+CODE_TABLE = (ROOT / "docs" / "thesis.md").read_text().split("\n\n")[1]
 NAMES = re.findall(r"`([a-z_.]+\.?\w*)`", CODE_TABLE)
 
 
@@ -27,6 +29,8 @@ def test_quick_start_is_two_commands():
 @pytest.mark.parametrize("arguments", re.findall(r"python launch\.py (.*)", COMMANDS))
 def test_every_launch_command_is_understood(arguments, monkeypatch):
     monkeypatch.chdir(ROOT)
+    if "--help" in arguments:
+        pytest.skip("needs no config to be checked")
     if "--config=" not in arguments:  # goes on with a run, which needs one; its settings are looked up below
         pytest.skip("needs a run")
     config = parse(["launch.py", *shlex.split(arguments, comments=True)]).config
@@ -36,14 +40,17 @@ def test_every_launch_command_is_understood(arguments, monkeypatch):
         check(config)
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:configs|mtvae_jax)/[\w/.]+)`", README))))
+FILES = re.findall(r"[`(]((?:configs|mtvae_jax|docs)/[\w/.]+)[`)]", README + PAGES)
+
+
+@pytest.mark.parametrize("path", sorted(set(FILES)))
 def test_every_file_named_exists(path):
     assert (ROOT / path).exists()
 
 
 def test_every_setting_named_exists():
-    settings = README.replace(CODE_TABLE, "").replace("`conditioning.py`", "").replace("`train.py`", "")
-    named = set(re.findall(r"(?:--config\.|`)((?:data|model|conditioning|loss|train|prior)\.\w+)", settings))
+    text = (README + PAGES).replace("`conditioning.py`", "").replace("`conditioning.draw_masks`", "")
+    named = set(re.findall(r"(?:--config\.|`)((?:data|model|conditioning|loss|train|prior)\.\w+)", text))
     assert named <= set(field_names(thesis_config(latent="gaussian", method="plain")))
     assert len(named) > 8
 

@@ -26,11 +26,12 @@ from flax.traverse_util import flatten_dict
 from torch import nn
 
 from benchmarks.twin.networks import Dense, MultitaskVAE, VectorQuantiser
-from mtvae_jax.conditioning import condition, image_keys
+from mtvae_jax.conditioning import condition, draw_masks
 from mtvae_jax.config import from_dict, to_dict
 from mtvae_jax.models import build_model
-from mtvae_jax.objective import Objective, draw_masks, intensities
+from mtvae_jax.objective import Objective, intensities
 from mtvae_jax.process import environment
+from mtvae_jax.randomness import image_keys
 
 # Images of the check.
 _BATCH = 32

@@ -3,7 +3,7 @@
 import re
 import textwrap
 
-from mtvae_jax.wording import number_of
+from mtvae_jax.errors import number_of
 
 WIDTH = 80
 _NAMES = {

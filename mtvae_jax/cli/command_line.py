@@ -12,9 +12,12 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from mtvae_jax import config as run_config
 from mtvae_jax.cli.help import help_text
-from mtvae_jax.config import allowed_values, field_names, from_dict, nearest_field, thesis_config, unknown_field
+from mtvae_jax.config import from_dict, thesis_config
 from mtvae_jax.errors import UserError
+from mtvae_jax.settings import field_names, nearest_field, unknown_field
+from mtvae_jax.study import config as study_config
 from mtvae_jax.workdir.directory import read_run, user_path
 
 HELP = ("--help", "-h", "--helpfull", "--helpshort", "-help")
@@ -85,7 +88,19 @@ def help_for(argv):
     """
     argv = [argument for argument in argv if argument not in HELP]
     described = any(re.match("--?(config|workdir)(=|$)", argument) for argument in argv)
-    return help_text(parse(argv).config if described else thesis_config(latent="gaussian", method="multi_decoder"))
+    config = parse(argv).config if described else thesis_config(latent="gaussian", method="multi_decoder")
+    tables = _tables(config)
+    return help_text(config, tables.SETTINGS, tables.SECTIONS)
+
+
+def _tables(config):
+    """The module with the `SETTINGS` and the `SECTIONS` of a config, be it of a run or of a study."""
+    return study_config if study_config.is_study(config) else run_config
+
+
+def _allowed(name, config):
+    setting = _tables(config).SETTINGS.get(name)
+    return "set field by field" if setting is None else setting.rule.text
 
 
 def _saved(run):
@@ -113,7 +128,7 @@ def _field(argument, config):
     if override is None:
         return None
     if override[1] not in field_names(config):
-        raise unknown_field(override[1], config)
+        raise unknown_field(override[1], _tables(config).SETTINGS)
     return override[1]
 
 
@@ -160,9 +175,9 @@ def _parse(argv, path, define, known=None):
         bad = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error))
         if bad is None:
             raise _of_config_file(error, path) from error
-        raise UserError(f"config.{bad[1]} = {bad[2]}: must be {allowed_values(bad[1], known)}") from error
+        raise UserError(f"config.{bad[1]} = {bad[2]}: must be {_allowed(bad[1], known)}") from error
     except flags.UnrecognizedFlagError as error:
-        near = None if known is None else nearest_field(error.flagname, known)
+        near = None if known is None else nearest_field(error.flagname, _tables(known).SETTINGS)
         if near is not None:
             raise UserError(f"--{error.flagname}: is not an option; did you mean --config.{near}=VALUE?") from error
         raise UserError(f"{_one_line(error)}; --help has all options") from error

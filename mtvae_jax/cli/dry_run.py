@@ -8,23 +8,22 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtvae_jax.cli.help import MEANINGS
-from mtvae_jax.config import resolve, thesis_config
-from mtvae_jax.errors import UserError
+from mtvae_jax.config import SETTINGS, has_second_stage, resolve, thesis_config
+from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.models import build_model, count_parameters
 from mtvae_jax.objective import Objective
+from mtvae_jax.process.devices import first_replica, replicate
 from mtvae_jax.process.memory import enough_memory
 from mtvae_jax.process.progress import duration
 from mtvae_jax.trained.model import Model
 from mtvae_jax.trained.prior import LearnedPrior
 from mtvae_jax.training.evaluate import Evaluator
 from mtvae_jax.training.first_stage import headline
-from mtvae_jax.training.lanes import Lanes
 from mtvae_jax.training.loop import count_steps
 from mtvae_jax.training.optimizer import make_optimizer
-from mtvae_jax.training.second_stage import count_labels, has_second_stage
-from mtvae_jax.training.step import init_state
-from mtvae_jax.wording import number_of
+from mtvae_jax.training.prior_objective import PriorObjective
+from mtvae_jax.training.second_stage import count_labels
+from mtvae_jax.training.step import TrainingProgram, init_state
 from mtvae_jax.workdir.checkpoints import Checkpoints
 from mtvae_jax.workdir.directory import examine_workdir, is_complete, read_summary
 from mtvae_jax.workdir.lock import holder
@@ -98,7 +97,7 @@ def _settings(config, image_shape):
     with contextlib.suppress(UserError):  # images may be too small for them
         thesis = resolve(thesis, image_shape)
     yield "settings (*: not the thesis'):"
-    for name in MEANINGS:
+    for name in SETTINGS:
         value, default = config[name], thesis[name]
         mark, remark = ("*", f"  ({_text(default)})") if value != default else (" ", "")
         yield f"{mark} config.{name} = {_text(value)}{remark}"
@@ -115,7 +114,7 @@ def _second_stage(config, dataset, variables):
     posterior = Model(config, dataset.image_shape, variables).posterior(dataset.train[:number])
     labels = None if dataset.train_labels is None else dataset.train_labels[:number]
     rows = prior.rows(posterior, dataset.train[:number], labels)
-    objective = prior.objective()
+    objective = PriorObjective.of(prior)
     counts = count_parameters(jax.eval_shape(objective.init, objective.base_key)["params"])
     yield f"  {number_of(counts['total'], 'parameter')}"
     lines, _ = _stage(objective, rows, rows, "prior", images=(len(dataset.train), len(dataset.validation)))
@@ -131,18 +130,16 @@ def _stage(objective, train, validation, section, *, steps_done=0, images=None):
     rows = [len(jax.tree.leaves(split)[0]) for split in (train, validation)]
     images, settings = images or rows, objective.settings
     steps_per_epoch = count_steps(settings.batch_size, images[0], section)
-    optimizer = make_optimizer(settings, steps_per_epoch)
-    state = init_state(objective, optimizer)
+    host_state = init_state(objective, make_optimizer(settings, steps_per_epoch))
     start = time.perf_counter()
-    lanes = Lanes([objective], optimizer, [state], train)
-    lanes.compile()
+    state = replicate(host_state)
+    program = TrainingProgram(objective, state, replicate(objective.knobs), train)
     compiling = time.perf_counter() - start
-    seconds_per_step = _seconds_per_step(lanes)
-    variables = lanes.at_rest()[0].eval_variables
-    evaluation = _seconds_of_evaluation(objective, lanes, validation) * images[1] / rows[1]
+    state, seconds_per_step = _train(program, state)
+    evaluation = _seconds_of_evaluation(objective, state.eval_variables, validation) * images[1] / rows[1]
     left = max(0, settings.epochs * steps_per_epoch - steps_done)
     epoch = steps_per_epoch * seconds_per_step + evaluation
-    memory = {"state": _bytes(state), "images": _bytes(train), "step": lanes.working_bytes}
+    memory = {"state": _bytes(host_state), "images": _bytes(train), "step": program.working_bytes}
     parts = ", ".join(f"{_mib(size)} {name}" for name, size in memory.items() if size is not None)
     lines = [
         f"  memory of each device: {_mib(sum(filter(None, memory.values())))} ({parts})",
@@ -151,25 +148,25 @@ def _stage(objective, train, validation, section, *, steps_done=0, images=None):
         f"{duration(evaluation)} of it evaluation",
         f"  {number_of(left, 'step')} to go: {duration(left / steps_per_epoch * epoch)}",
     ]
-    return lines, variables
+    return lines, first_replica(state.eval_variables)
 
 
-def _seconds_per_step(lanes):
-    lanes.train(1)
+def _train(program, state):
+    """The state after some seconds of training, and the seconds of a step."""
+    state = program(state, 1)
     steps, spent, taken = 1, 0.0, 0
     while spent < _SECONDS:
         start = time.perf_counter()
-        lanes.train(steps)
+        state = jax.block_until_ready(program(state, steps))
         seconds = time.perf_counter() - start
         spent, taken = spent + seconds, taken + steps
         steps = max(1, math.floor(min(4 * steps, (_SECONDS - spent) / seconds * steps)))
-    return spent / taken
+    return state, spent / taken
 
 
-def _seconds_of_evaluation(objective, lanes, validation):
+def _seconds_of_evaluation(objective, variables, validation):
     evaluate = Evaluator(objective)
     batches = evaluate.place(validation)
-    variables = lanes.eval_variables(0)
     evaluate(variables, batches[:1])  # compiles
     start = time.perf_counter()
     evaluate(variables, batches[:1])

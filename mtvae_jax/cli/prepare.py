@@ -2,14 +2,14 @@
 
 import os
 
-from mtvae_jax.config import check, resolve
+from mtvae_jax.config import check, has_second_stage, resolve
 from mtvae_jax.data import DatasetUnavailable, load_dataset
 from mtvae_jax.errors import UserError
 from mtvae_jax.judging.inception import CHANNELS, load_inception
 from mtvae_jax.judging.judge import left_out
 from mtvae_jax.methods import METHODS
 from mtvae_jax.training.loop import count_steps
-from mtvae_jax.training.second_stage import count_labels, has_second_stage
+from mtvae_jax.training.second_stage import count_labels
 
 SUBSTITUTE = "mnist_sample"
 

@@ -10,8 +10,26 @@ from mtvae_jax.data.remarks import remarks
 from mtvae_jax.errors import UserError
 
 SAMPLE = "mnist_sample"
-DATASETS = (*prepared.RECIPES, SAMPLE)
-NPZ = "npz:"
+
+
+def _prepared(name):
+    return lambda directory: prepared.read(name, directory)
+
+
+def _sample(directory):
+    with resources.as_file(resources.files("mtvae_jax.data") / "mnist_sample.npz") as path:
+        return read_npz(path, name=SAMPLE, provenance="sample shipped with mtvae_jax")
+
+
+# Name → function of the data folder, which may be None, that returns a `Source`.
+READERS = {
+    **{name: _prepared(name) for name in prepared.RECIPES},
+    SAMPLE: _sample,
+}
+DATASETS = tuple(READERS)
+
+# What stands before the path of a user's own images → function of the path.
+OWN = {"npz:": read_npz}
 
 
 def load_dataset(name, *, directory=None, validation=0.1, fold=None, num_folds=None, max_train=None):
@@ -66,13 +84,11 @@ def load_dataset(name, *, directory=None, validation=0.1, fold=None, num_folds=N
 
 
 def _read(name, directory):
-    if name == SAMPLE:
-        with resources.as_file(resources.files("mtvae_jax.data") / "mnist_sample.npz") as path:
-            return read_npz(path, name=SAMPLE, provenance="sample shipped with mtvae_jax")
-    if name.startswith(NPZ):
-        return read_npz(name.removeprefix(NPZ))
-    if name in prepared.RECIPES:
-        return prepared.read(name, directory)
+    if name in READERS:
+        return READERS[name](directory)
+    for prefix, read in OWN.items():
+        if name.startswith(prefix):
+            return read(name.removeprefix(prefix))
     raise UserError(f"data.name = {name}: must be one of {', '.join(DATASETS)} or npz:PATH{_nearest(name)}")
 
 

@@ -9,8 +9,7 @@ import numbers
 import numpy as np
 
 from mtvae_jax.data.source import Labelled
-from mtvae_jax.errors import UserError
-from mtvae_jax.wording import number_of
+from mtvae_jax.errors import UserError, number_of
 
 TEST_FRACTION = 0.1  # of data that come without a test split
 ROWS_AT_ONCE = 4096  # copied together, so that no second copy of a large split ever exists

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from mtvae_jax.errors import number_of
 from mtvae_jax.figures.axes import dress, scale, whole_numbers
 from mtvae_jax.figures.loss_curves import PANEL_HEIGHT, TERMS
 from mtvae_jax.figures.mosaic import channel_note, tile, to_rgb
@@ -22,7 +23,6 @@ from mtvae_jax.figures.style import (
     text_size,
     wrap,
 )
-from mtvae_jax.wording import number_of
 
 ALARM = "#D55E00"  # Okabe and Ito's vermilion
 MAX_IMAGES = 128

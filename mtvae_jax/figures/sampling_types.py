@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from mtvae_jax.errors import number_of
 from mtvae_jax.figures.image_rows import Row, image_rows
 from mtvae_jax.figures.mosaic import hide, to_rgb, with_note
-from mtvae_jax.wording import number_of
 
 
 def sampling_types(image, masks, *, title=None):

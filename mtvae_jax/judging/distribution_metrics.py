@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtvae_jax.conditioning import image_keys
+from mtvae_jax.randomness import image_keys
 
 # Distances are computed between this many points and all others at once: 80 MB against 10,000.
 _ROWS_AT_ONCE = 1024

@@ -22,9 +22,9 @@ import numpy as np
 import optax
 from jax import lax
 
+from mtvae_jax.errors import number_of
 from mtvae_jax.judging.classifier import Classifier
 from mtvae_jax.judging.inception import InceptionV3, load_inception
-from mtvae_jax.wording import number_of
 
 _VERSION = 1  # of all that decides the weights: to be raised with every change to it
 _BATCH_SIZE, _LEARNING_RATE = 128, 1e-3

@@ -4,8 +4,8 @@
 import jax
 import numpy as np
 
-from mtvae_jax.conditioning import image_keys
-from mtvae_jax.config import is_quantised
+from mtvae_jax.conditioning import draw_masks
+from mtvae_jax.config import has_second_stage
 from mtvae_jax.judging.distribution_metrics import (
     coverage,
     crps,
@@ -16,13 +16,13 @@ from mtvae_jax.judging.distribution_metrics import (
 from mtvae_jax.judging.image_features import inception_feature_extractor, train_feature_extractor
 from mtvae_jax.judging.pixel_noise import PixelNoise
 from mtvae_jax.methods import METHODS
-from mtvae_jax.objective import draw_masks
+from mtvae_jax.models.latents import LATENTS
 from mtvae_jax.process.distributed import on_main
 from mtvae_jax.process.environment import cache_directory, own_numbers
 from mtvae_jax.process.memory import enough_memory
+from mtvae_jax.randomness import image_keys
 from mtvae_jax.trained.model import load
 from mtvae_jax.trained.prior import prior_directory
-from mtvae_jax.training.second_stage import has_second_stage
 from mtvae_jax.workdir.directory import read_json, user_path, write_json
 
 _KEY = 20240503  # every model is judged with the same masks and noise
@@ -101,13 +101,13 @@ def left_out(config, dataset):
 
 def _missing_priors(config):
     """Why there is no p(z), and why no p(z|m); None of one that there is."""
-    settings, gaussian = config.prior, not is_quantised(config.model.latent)
+    settings, known = config.prior, LATENTS[config.model.latent].knows_prior
     if not has_second_stage(config):
         reason = f"config.prior.epochs = {settings.epochs} learns no prior"
-        return None if gaussian else reason, reason
+        return None if known else reason, reason
     share = f"config.prior.unconditional = {settings.unconditional:g} learns "
     return (
-        None if gaussian or settings.unconditional > 0 else f"{share}no p(z)",
+        None if known or settings.unconditional > 0 else f"{share}no p(z)",
         None if settings.unconditional < 1 else f"{share}p(z) alone",
     )
 
@@ -149,7 +149,7 @@ def _samples(model, dataset, settings, stream, without=()):
     key = jax.random.key(_KEY)
     if "samples/prior" not in without:
         images["prior"] = model.sample(num, key)
-    if is_quantised(model.config.model.latent):
+    if not LATENTS[model.config.model.latent].knows_prior:
         images["untrained_prior"] = model.sample(num, key, prior="untrained")
     result = {"features": features.description, "num_images": num}
     if features.warning is not None:

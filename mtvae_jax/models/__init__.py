@@ -5,12 +5,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from mtvae_jax.config import is_quantised
+from mtvae_jax.conditioning import SAMPLINGS
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models.decoder import Decoder
 from mtvae_jax.models.encoder import Encoder
-from mtvae_jax.models.latents.gaussian import GaussianLatent
-from mtvae_jax.models.latents.vq import VectorQuantiser
+from mtvae_jax.models.latents import LATENTS
 from mtvae_jax.models.layers import BATCH_AXIS, stride_two_sizes
 from mtvae_jax.models.multitask import MultitaskVAE
 
@@ -25,7 +24,7 @@ def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
     if jax.device_count() == 1:
         axis_name = None  # a mean over one device is itself, and would cost a copy each time
     hidden_dims = tuple(settings.hidden_dims)
-    grid_stride = config.conditioning.grid_stride if config.conditioning.sampling == "exact" else None
+    grid_stride = config.conditioning.grid_stride if SAMPLINGS[config.conditioning.sampling].fixed_grid else None
     common = {
         "dtype": jnp.dtype(config.train.precision),
         "axis_name": axis_name,
@@ -47,29 +46,22 @@ def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
 
     return MultitaskVAE(
         encoder=Encoder(hidden_dims, **common),
-        latent=_latent(settings, grid_size(config, image_shape), common["dtype"], axis_name),
+        latent=build_latent(config, image_shape, axis_name=axis_name),
         decoder=decoder() if method.decoder else None,
         conditional_decoder=decoder() if method.conditional_decoder else None,
     )
 
 
+def build_latent(config, image_shape, *, axis_name=BATCH_AXIS):
+    """The latent of that model."""
+    settings = config.model
+    dtype = jnp.dtype(config.train.precision)
+    return LATENTS[settings.latent].build(settings, grid_size(config, image_shape), dtype, axis_name)
+
+
 def grid_size(config, image_shape):
     """(h, w) of the encoder's features, and so of the codes."""
     return stride_two_sizes(*image_shape[:2], len(config.model.hidden_dims))[-1]
-
-
-def _latent(settings, grid, dtype, axis_name):
-    if not is_quantised(settings.latent):
-        return GaussianLatent(settings.latent_dim, dtype=dtype)
-    return VectorQuantiser(
-        settings.latent_dim,
-        settings.codebook_size,
-        grid,
-        ema_decay=settings.codebook_ema,
-        restart_below=settings.codebook_restart,
-        dtype=dtype,
-        axis_name=axis_name,
-    )
 
 
 def init_variables(model, key, image_shape):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 from flax import linen as nn
 
-from mtvae_jax.models.latents.output import LatentOutput
+from mtvae_jax.models.latents.protocol import LatentOutput
 
 
 class Output(NamedTuple):
@@ -54,9 +54,9 @@ class MultitaskVAE(nn.Module):
         return self.latent.prior_sample(key, num)
 
     def encoder_outputs(self, images, *, train=False):
-        """z_e [B, h, w, D] of a vector-quantised model, before the quantisation."""
+        """z_e [B, h, w, D] of a model that quantises, before it does."""
         return self.latent.outputs(self.encoder(images, train))
 
-    def embed(self, codes):
-        """Codes int [B, h, w] of a vector-quantised model → z_q [B, h, w, D]."""
-        return self.latent.embed(codes)
+    def embed(self, drawn):
+        """What a learned prior draws, codes int [B, h, w] or z [B, Z] → z, what the decoders see."""
+        return self.latent.embed(drawn)

@@ -2,11 +2,14 @@
 
 A prior is a Flax module with
 
+    build(config, latent, grid, labels, axis_name)            a classmethod that makes one for a latent's module
     nats(posterior, m, labels, keys, train) -> float32 [B]    what the posterior costs under the prior, an image
     sample(keys, m, labels) -> what the model decodes          codes int32 [B, h, w], or z float32 [B, Z]
 
 `m` is float [B, H, W, C+1], all zero where nothing is revealed, or None for a prior that sees no pixels.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +17,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from mtvae_jax.config import is_quantised
 from mtvae_jax.losses import gaussian_kl_to
+from mtvae_jax.models import build_latent, grid_size
 from mtvae_jax.models.encoder import Encoder
 from mtvae_jax.models.layers import BATCH_AXIS
 from mtvae_jax.models.pixelcnn import GatedPixelCNN
@@ -27,37 +30,50 @@ _CONTEXT_RESIDUAL_LAYERS = 3
 _LABEL = np.uint32(2**32 - 1)
 
 
-def build_prior(config, image_shape, grid, num_classes, label_counts=None, *, axis_name=BATCH_AXIS):
-    """The prior that a resolved config describes.
 
-    **Arguments:** `grid`: (h, w) of the codes; `num_classes`: of the labels, 0 for a prior that sees none;
+def build_prior(config, image_shape, num_classes, label_counts=None, *, axis_name=BATCH_AXIS):
+    """Builds the prior that a resolved config describes.
+
+    **Arguments:** `config`; `image_shape`: (H, W, C); `num_classes`: of the labels, 0 for a prior that sees none;
     `label_counts`: as of a `CodePrior`; `axis_name`: as in `build_model`.
     """
-    settings = config.prior
-    common = {"dtype": jnp.dtype(settings.precision), "axis_name": axis_name}
-    encoder = None
-    if settings.unconditional < 1:
-        encoder = Encoder(
-            tuple(config.model.hidden_dims),
-            residual_layers=_CONTEXT_RESIDUAL_LAYERS if is_quantised(config.model.latent) else 0,
-            residual_dim=settings.hidden_dim,
-            **common,
-        )
-    if not is_quantised(config.model.latent):
-        return GaussianPrior(encoder, config.model.latent_dim, settings.hidden_dim, common["dtype"])
-    pixelcnn = GatedPixelCNN(
-        num_codes=config.model.codebook_size,
-        hidden_dim=settings.hidden_dim,
-        num_layers=settings.num_layers,
-        kernel_size=settings.kernel_size,
-        first_kernel_size=settings.first_kernel_size,
-        num_classes=num_classes,
-        dropout=settings.dropout,
-        dtype=common["dtype"],
+    latent = build_latent(config, image_shape, axis_name=axis_name)
+    labels = Labels(num_classes, tuple(label_counts) if num_classes and label_counts is not None else None)
+    return PRIORS[latent.prior].build(config, latent, grid_size(config, image_shape), labels, axis_name)
+
+
+class Labels(NamedTuple):
+    """**num_classes**: 0 for a prior that sees no labels; **counts**: how many training images have each, or None."""
+
+    num_classes: int
+    counts: tuple[int, ...] | None
+
+
+def init_prior(prior, latent, config, image_shape, key):
+    """Fresh variables of a prior: {"params": …, "batch_stats": …}, float32.
+
+    **Arguments:** `prior`: from `build_prior` with the resolved `config`; `latent`: of the model; `image_shape`:
+    (H, W, C).
+    """
+    height, width, channels = image_shape
+    posterior = jnp.zeros((1, *latent.posterior_row.shape), latent.posterior_row.dtype)
+    m = jnp.zeros((1, height, width, channels + 1)) if config.prior.unconditional < 1 else None
+    labels = jnp.zeros((1,), jnp.int32) if config.prior.class_conditional else None
+    init = jax.jit(lambda key: prior.init(key, posterior, m, labels, train=True, method="nats"))
+    return {"batch_stats": {}} | init(key)
+
+
+def _context_encoder(config, axis_name, *, residual_layers):
+    """The encoder of m, None for a prior that sees no pixels."""
+    if config.prior.unconditional == 1:
+        return None
+    return Encoder(
+        tuple(config.model.hidden_dims),
+        residual_layers=residual_layers,
+        residual_dim=config.prior.hidden_dim,
+        dtype=jnp.dtype(config.prior.precision),
+        axis_name=axis_name,
     )
-    if not num_classes:
-        label_counts = None
-    return CodePrior(encoder, pixelcnn, grid, None if label_counts is None else tuple(label_counts))
 
 
 class CodePrior(nn.Module):
@@ -82,6 +98,22 @@ class CodePrior(nn.Module):
             self.label_hidden = nn.Dense(4 * self.pixelcnn.hidden_dim, dtype=self.pixelcnn.dtype)
             # From p(y) on
             self.label = nn.Dense(len(self.label_counts), kernel_init=nn.initializers.zeros, dtype=jnp.float32)
+
+    @classmethod
+    def build(cls, config, latent, grid, labels, axis_name):
+        settings = config.prior
+        pixelcnn = GatedPixelCNN(
+            num_codes=latent.num_codes,
+            hidden_dim=settings.hidden_dim,
+            num_layers=settings.num_layers,
+            kernel_size=settings.kernel_size,
+            first_kernel_size=settings.first_kernel_size,
+            num_classes=labels.num_classes,
+            dropout=settings.dropout,
+            dtype=jnp.dtype(settings.precision),
+        )
+        encoder = _context_encoder(config, axis_name, residual_layers=_CONTEXT_RESIDUAL_LAYERS)
+        return cls(encoder, pixelcnn, grid, labels.counts)
 
     def nats(self, codes, m=None, labels=None, keys=None, train=False):
         """−log p(codes | m) of codes int [B, h, w]: float32 [B], summed over the positions.
@@ -140,6 +172,11 @@ class GaussianPrior(nn.Module):
     hidden_dim: int
     dtype: jnp.dtype = jnp.float32
 
+    @classmethod
+    def build(cls, config, latent, grid, labels, axis_name):
+        encoder = _context_encoder(config, axis_name, residual_layers=0)
+        return cls(encoder, config.model.latent_dim, config.prior.hidden_dim, jnp.dtype(config.prior.precision))
+
     def setup(self):
         self.hidden = nn.Dense(4 * self.hidden_dim, dtype=self.dtype)
         self.moments = nn.Dense(self.latent_dim * (self.latent_dim + 3) // 2, dtype=self.dtype)
@@ -166,3 +203,7 @@ class GaussianPrior(nn.Module):
         factor = jnp.zeros((len(mean), self.latent_dim, self.latent_dim))
         factor = factor.at[:, diagonal, diagonal].set(jnp.exp(log_diagonal))
         return mean, factor.at[:, rows, columns].set(below)
+
+
+# By the name that a latent's `prior` has for them.
+PRIORS = {"codes": CodePrior, "gaussian": GaussianPrior}

@@ -13,7 +13,8 @@ With the kernel read as a matrix K [kh·kw·C, D] there are three products, and 
     images   = scatter(features Kᵀ)          the transposed convolution
     kernel   = gather(images)ᵀ features      the gradient of either with respect to the kernel
 
-Where most of the arithmetic is, in 3×3 convolutions of stride 1 on small maps, `mtvae_jax.ops.winograd` needs less of it.
+Where most of the arithmetic is, in 3×3 convolutions of stride 1 on small maps, `mtvae_jax.ops.winograd` needs less of
+it.
 """
 
 import functools

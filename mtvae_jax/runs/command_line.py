@@ -9,7 +9,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from mtvae_jax.errors import UserError
+from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.runs import clean, compare
 from mtvae_jax.runs.choose import check_field, choose, parse_condition, sort
 from mtvae_jax.runs.find import find, looks_like_run
@@ -19,7 +19,6 @@ from mtvae_jax.runs.loadable import loadable
 from mtvae_jax.runs.row import columns, row
 from mtvae_jax.runs.run import read_run
 from mtvae_jax.runs.text import amount, as_csv, as_json, pad, printable
-from mtvae_jax.wording import number_of
 
 USAGE = """\
 usage: python -m mtvae_jax.runs [list] [DIR …] [--where=CONDITION …]

@@ -7,9 +7,8 @@ import os
 import re
 from pathlib import Path
 
-from mtvae_jax.methods import METHODS
+from mtvae_jax.errors import number_of
 from mtvae_jax.runs.files import Damaged, entries, flat, is_integer, is_number, read_json, read_records, usage
-from mtvae_jax.wording import number_of
 
 COMPLETE, STOPPED, FAILED, RUNNING, EMPTY, DAMAGED = "complete", "stopped", "failed", "running", "empty", "damaged"
 TO_COME = "to come"  # a second stage not yet begun
@@ -91,7 +90,7 @@ def read_run(path, name, holders=()):
         if "device" in model.summary:
             run = dataclasses.replace(run, about={**run.about, "device": model.summary["device"]})
         prior = _prior(path, description, model)
-        run = dataclasses.replace(run, prior=prior, prior_state=_prior_state(config, prior, holders))
+        run = dataclasses.replace(run, prior=prior, prior_state=_prior_state(description, prior, holders))
         return dataclasses.replace(run, generation=_generation(path))
     except Damaged as damage:
         return dataclasses.replace(run, problem=str(damage))
@@ -222,12 +221,11 @@ def _prior_epochs(folder, settings):
     return epochs
 
 
-def _prior_state(config, prior, holders):
+def _prior_state(description, prior, holders):
     if prior is not None:
         return RUNNING if holders and prior.state != COMPLETE else prior.state
-    method = METHODS.get(config["model.method"])
-    learnable = config["model.latent"] == "vq" or (method is not None and method.conditional_decoder)
-    return TO_COME if learnable and config.get("prior.epochs") != 0 else None
+    # Runs of version 0.1.0 do not say whether one is to come.
+    return TO_COME if description.get("second_stage") else None
 
 
 def _generation(path):

@@ -8,9 +8,9 @@ import math
 import re
 import unicodedata
 
+from mtvae_jax.errors import number_of
 from mtvae_jax.runs.choose import as_text
 from mtvae_jax.runs.files import is_number
-from mtvae_jax.wording import number_of
 
 _TAIL = 9  # of a name that is cut in the middle: its hash
 

@@ -4,14 +4,13 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
-from mtvae_jax.cli.help import STUDY_MEANINGS
 from mtvae_jax.config import model_name
+from mtvae_jax.errors import number_of
 from mtvae_jax.process.progress import duration
 from mtvae_jax.study.catalogue import plan
 from mtvae_jax.study.collect import read_earlier
-from mtvae_jax.study.config import earlier_tables, protocol_of
+from mtvae_jax.study.config import SETTINGS, earlier_tables, protocol_of
 from mtvae_jax.study.tasks import make_tasks
-from mtvae_jax.wording import number_of
 from mtvae_jax.workdir.directory import read_summary
 
 
@@ -23,7 +22,7 @@ def dry_run(config):
     protocol = protocol_of(config)
     runs = {task.workdir: task for task in make_tasks(plan(config.study, protocol), protocol, config.runs).values()}
     yield "settings:"
-    yield from (f"  config.{name} = {config[name]}" for name in STUDY_MEANINGS)
+    yield from (f"  config.{name} = {config[name]}" for name in SETTINGS)
     yield ""
     yield f"{number_of(len(runs), 'run')} in {config.runs}/:"
     kinds = defaultdict(list)

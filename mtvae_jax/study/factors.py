@@ -2,10 +2,11 @@
 
 import dataclasses
 
-from mtvae_jax.config import DEFAULT_COMMITMENT, DEFAULT_VARIANCE, check, is_quantised, thesis_config
-from mtvae_jax.errors import UserError
+from mtvae_jax.conditioning import COUNTS
+from mtvae_jax.config import check, thesis_config
+from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.methods import METHODS
-from mtvae_jax.wording import number_of
+from mtvae_jax.models.latents import LATENTS
 
 # Name → fields of config.loss: the loss-balancing techniques of thesis 4.1.1.
 BALANCING = {
@@ -46,16 +47,15 @@ class Factors:
 
     def __post_init__(self):
         counts = METHODS[self.method].counts
-        power_law = counts == "power_law"
         if counts is not None and self.sampling is None:
-            object.__setattr__(self, "sampling", "uniform" if power_law else "exact")
-        if power_law and self.exponent is None:
+            object.__setattr__(self, "sampling", "exact" if COUNTS[counts].constant else "uniform")
+        if counts is not None and not COUNTS[counts].constant and self.exponent is None:
             object.__setattr__(self, "exponent", 20.0)
 
     def __str__(self):
         """As a person would say it: "gauss_single, gaussian sampling, exponent 60, seed 1"."""
         method = METHODS[self.method]
-        parts = [f"{self.latent.replace('gaussian', 'gauss')}_{self.method.split('_')[0]}"]
+        parts = [f"{LATENTS[self.latent].short}_{self.method.split('_')[0]}"]
         if method.conditional_decoder:
             parts.append(f"{self.sampling} sampling{'' if self.replacement else ' without replacement'}")
         if self.exponent is not None:
@@ -98,10 +98,8 @@ def config_of(factors, protocol):
         config.conditioning.replacement = factors.replacement
     if factors.exponent is not None:
         config.conditioning.exponent = factors.exponent
-    if factors.beta_scale != 1.0 and not is_quantised(factors.latent):
-        config.loss.variance = DEFAULT_VARIANCE * factors.beta_scale
-    elif factors.beta_scale != 1.0:
-        config.loss.beta = DEFAULT_COMMITMENT * factors.beta_scale
+    if factors.beta_scale != 1.0:
+        LATENTS[factors.latent].scale_beta(config.loss, factors.beta_scale)
     config.loss.kl_warmup_epochs = factors.kl_warmup
     for field, value in BALANCING[factors.balancing].items():
         config.loss[field] = value
@@ -122,8 +120,8 @@ def _set_model(model, factors, narrower):
         model.merge = factors.merge
     if factors.depth is None:
         return
-    if is_quantised(factors.latent):
-        raise UserError(f"depth = {factors.depth}: is of Gaussian models; those of vq have model.residual_layers")
+    if model.residual_layers:
+        raise UserError(f"depth = {factors.depth}: is of models without residual layers, and {factors.latent} has some")
     # Images allow only so many layers of stride 2: what is deeper keeps the size of its features.
     model.residual_layers = max(0, factors.depth - _THESIS_DEPTH)
     model.hidden_dims = tuple(model.hidden_dims)[: factors.depth]

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from mtvae_jax.conditioning import image_keys
-from mtvae_jax.objective import draw_masks
+from mtvae_jax.conditioning import draw_masks
+from mtvae_jax.randomness import image_keys
 from mtvae_jax.study.factors import Factors, config_of
 from mtvae_jax.study.report import Pictures, SamplingTypes
 from mtvae_jax.study.tasks import dataset_of

@@ -7,13 +7,12 @@ import time
 import jax
 
 from mtvae_jax.config import identity, to_dict
-from mtvae_jax.errors import UserError
 from mtvae_jax.process import environment
 from mtvae_jax.study.attempt import Outcome, describe, open_log
 from mtvae_jax.study.in_turn import in_turn
 from mtvae_jax.study.tasks import dataset_of
-from mtvae_jax.training.first_stage import Job, train_side_by_side
 from mtvae_jax.training.loop import Stopped
+from mtvae_jax.training.replicas import train_replicas
 
 # What is an argument of the compiled program, and no constant in it: the seed, `objective.Knobs`, and σ², which says β
 # in other words.
@@ -30,7 +29,7 @@ _ON_A_GPU = 8
 
 
 def side_by_side(tasks, logs, *, replicates=None, stop_requested):
-    """Trains each run as it would be trained alone, up to rounding; see `mtvae_jax.training.loop.fit_side_by_side`.
+    """Trains each run as it would be trained alone, up to rounding; see `mtvae_jax.training.replicas`.
 
     **Arguments:** `tasks`: of `tasks.make_tasks`; `logs`: folder of the runs' text files; `replicates`: how many runs
     side by side at most, None: 8, and on a CPU 1; `stop_requested`: asked about once a second.
@@ -42,9 +41,10 @@ def side_by_side(tasks, logs, *, replicates=None, stop_requested):
         replicates = 1 if jax.default_backend() == "cpu" else _ON_A_GPU
     for group in groups(tasks, replicates):
         outcomes = _attempt(group, logs, stop_requested) if len(group) > 1 else []
-        yield from outcomes
-        ended = {outcome.workdir for outcome in outcomes}
-        yield from in_turn([task for task in group if task.workdir not in ended], logs, stop_requested=stop_requested)
+        ended = {outcome.workdir: outcome for outcome in outcomes}
+        for task in group:
+            alone = [] if task.workdir in ended else in_turn([task], logs, stop_requested=stop_requested)
+            yield from [ended[task.workdir]] if task.workdir in ended else alone
 
 
 def groups(tasks, size, steps_done=None):
@@ -66,14 +66,14 @@ def groups(tasks, size, steps_done=None):
 
 
 def _attempt(group, logs, stop_requested):
-    """An `Outcome` for each run of a group; none where the group could not be trained as one: what ails it, be it the
-    memory for so many or one run's files, need not ail each."""
+    """An `Outcome` for each run of a group that was trained; the others are to be trained alone: what ails a group, be
+    it the memory for so many or one run's files, need not ail each."""
     start = time.perf_counter()
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(open_log(logs / f"{task.workdir.name}.txt")) for task in group]
-        jobs = [Job(task.config, task.workdir, stream) for task, stream in zip(group, streams, strict=True)]
+        jobs = [(task.config, task.workdir, stream) for task, stream in zip(group, streams, strict=True)]
         try:
-            results = train_side_by_side(jobs, dataset_of(group[0].config), stop_requested=stop_requested)
+            summaries = train_replicas(jobs, dataset_of(group[0].config), stop_requested=stop_requested)
         except Stopped:
             raise
         except Exception as failure:
@@ -82,12 +82,9 @@ def _attempt(group, logs, stop_requested):
             return []
         finally:
             jax.clear_caches()
-        errors = [str(result) if isinstance(result, UserError) else None for result in results]
-        for error, stream in zip(errors, streams, strict=True):
-            if error is not None:
-                print(f"failed: {error}", file=stream)
+    trained = [task for task, summary in zip(group, summaries, strict=True) if summary is not None]
     share = (time.perf_counter() - start) / len(group)
-    return [Outcome(task.workdir, error, share) for task, error in zip(group, errors, strict=True)]
+    return [Outcome(task.workdir, None, share) for task in trained]
 
 
 def _steps_done(task):

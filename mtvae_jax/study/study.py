@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from mtvae_jax.errors import UserError
+from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.study.catalogue import plan
 from mtvae_jax.study.collect import read_earlier
 from mtvae_jax.study.config import earlier_tables, protocol_of, study_hash
@@ -14,7 +14,6 @@ from mtvae_jax.study.progress import StudyProgress
 from mtvae_jax.study.side_by_side import side_by_side
 from mtvae_jax.study.slurm import on_slurm
 from mtvae_jax.study.tasks import make_tasks
-from mtvae_jax.wording import number_of
 from mtvae_jax.workdir.directory import user_path
 
 

@@ -4,18 +4,14 @@ A conditional decoder is trained on one type of mask, and may do worse with othe
 uniform pixels, with an error of 0.015 on MNIST, has one of 0.083 when it is shown all 784.
 """
 
-import math
-
 import numpy as np
 
-from mtvae_jax.conditioning import exact_grid_mask, log_pixel_weights
+from mtvae_jax.conditioning import COUNTS, SAMPLINGS, exact_grid_mask
+from mtvae_jax.errors import number_of
 from mtvae_jax.methods import METHODS
-from mtvae_jax.wording import number_of
 
 # Half as many pixels as the fewest in training, or twice as many as the most, are no longer like training's.
 _FAR = 2
-# The most of a power law: one training image of a hundred has more.
-_RARE = 0.01
 # Standard deviations by which the place of a mask's pixels differs from training's, and the share of masks of training
 # for which it does so by chance, with room to spare.
 _DEVIATIONS, _BY_CHANCE = 6.0, 0.01
@@ -34,30 +30,17 @@ def unlike_training(config, masks):
     """
     height, width = masks.shape[1:]
     settings, num_pixels = config.conditioning, height * width
-    if METHODS[config.model.method].counts == "power_law":
-        fewest, most = 0, math.ceil((1 - _RARE ** (1 / settings.exponent)) * num_pixels)
-        number = f"a power law's number of pixels (exponent {settings.exponent:g}, seldom more than {most})"
-    else:
-        fewest = most = settings.num_pixels
-        draws = "draws of" if settings.sampling == "gaussian" and settings.replacement else "of"
-        number = f"{settings.num_pixels} {draws} {num_pixels} pixels"
-    if settings.sampling == "exact":
+    sampling, law = SAMPLINGS[settings.sampling], COUNTS[METHODS[config.model.method].counts]
+    fewest, most = (1, num_pixels) if law.constant and sampling.own_counts else law.usual(settings, num_pixels)
+    weights = None if sampling.weights is None else sampling.weights(height, width, settings)
+    elsewhere = False
+    if sampling.fixed_grid:
         elsewhere = np.any(masks & ~np.asarray(exact_grid_mask(height, width, settings.grid_stride))[..., 0])
-        trained = f"{number}, on a grid of stride {settings.grid_stride}"
-    elif settings.sampling == "uniform":
-        elsewhere = _lies_elsewhere(masks, np.full((height, width), 1 / num_pixels))
-        trained = f"{number}, drawn uniformly"
-    elif settings.sampling == "gaussian":
-        log_weights = log_pixel_weights(height, settings.gaussian_std)[:, None]
-        log_weights = log_weights + log_pixel_weights(width, settings.gaussian_std)
-        weights = np.exp(log_weights - log_weights.max())
-        weights /= weights.sum()
+    elif weights is not None:
         elsewhere = _lies_elsewhere(masks, weights)
-        if settings.replacement:  # how many different pixels so many draws reveal
-            fewest = int(np.sum(-np.expm1(-fewest * weights)))
-        trained = f"{number}, drawn from a Gaussian of standard deviation {settings.gaussian_std:g} of the side"
-    else:
-        raise ValueError(f"no masks are drawn by the name of {settings.sampling!r}")
+    if sampling.distinct is not None and settings.replacement:  # how many different pixels so many draws reveal
+        fewest = int(np.sum(-np.expm1(-fewest * weights)))
+    trained = f"{_number(settings, law, sampling, num_pixels, most)}, {sampling.describe(settings)}"
     counts = np.sum(masks, axis=(1, 2))
     if elsewhere:
         found = "reveals pixels where training does not"
@@ -68,6 +51,15 @@ def unlike_training(config, masks):
     else:
         return None
     return f"mask: {found}; this model was trained on {trained}, and may do worse with others than with none"
+
+
+def _number(settings, law, sampling, num_pixels, most):
+    if not law.constant:
+        return f"a power law's number of pixels (exponent {settings.exponent:g}, seldom more than {most})"
+    if sampling.own_counts:
+        return f"any number of {num_pixels} pixels"
+    draws = "draws of" if sampling.distinct is not None and settings.replacement else "of"
+    return f"{settings.num_pixels} {draws} {num_pixels} pixels"
 
 
 def _lies_elsewhere(masks, weights):

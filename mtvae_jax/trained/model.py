@@ -10,16 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtvae_jax.conditioning import condition
-from mtvae_jax.config import from_dict, is_quantised
+from mtvae_jax.config import from_dict
 from mtvae_jax.errors import UserError, warn
 from mtvae_jax.methods import METHODS
-from mtvae_jax.models import build_model
-from mtvae_jax.objective import Objective, reconstruct_unconditioned
+from mtvae_jax.models import build_model, init_variables
+from mtvae_jax.objective import reconstruct_unconditioned
 from mtvae_jax.process.environment import own_numbers
 from mtvae_jax.trained.masks import unlike_training
 from mtvae_jax.trained.prior import load_prior
-from mtvae_jax.training.optimizer import make_optimizer
-from mtvae_jax.training.step import init_state
 from mtvae_jax.workdir.checkpoints import read_checkpoint
 from mtvae_jax.workdir.directory import read_run, user_path
 
@@ -73,6 +71,7 @@ class Model:
         self.method = METHODS[config.model.method]
         self._warned = []  # of masks unlike training's, once; the list is shared by copies of the model
         self._network = build_model(config, image_shape, axis_name=None)
+        self._knows_prior = self._network.latent.knows_prior
 
     def with_variables(self, variables):
         """The same model at another point of its training."""
@@ -123,7 +122,7 @@ class Model:
         _check_key(key)
         if num_samples > 1 and key is None:
             raise UserError(f"num_samples = {num_samples}: several draws need a key, such as jax.random.key(0)")
-        if num_samples > 1 and is_quantised(self.config.model.latent):
+        if num_samples > 1 and self._network.latent.num_codes is not None:
             raise UserError(
                 f"num_samples = {num_samples}: an image has one reconstruction from its codes, which are not drawn; "
                 "must be 1, or use sample, which draws codes from the prior"
@@ -177,30 +176,28 @@ class Model:
         """The prior asked for, or the best there is."""
         learned = self.prior is not None and self.prior.knows_nothing_revealed
         conditional = self.prior is not None and self.prior.sees_pixels
-        gaussian = not is_quantised(self.config.model.latent)
+        known = self._knows_prior
         if prior is None:
             if mask is not None and conditional:
                 return "conditional"
-            return "unconditional" if learned or gaussian else "untrained"
+            return "unconditional" if learned or known else "untrained"
         if not isinstance(prior, str) or prior not in ("conditional", "unconditional", "untrained"):
             raise UserError(f"prior = {prior!r}: must be 'conditional', 'unconditional', 'untrained' or None")
         if prior == "conditional" and (mask is None or not conditional):
             missing = "images and a mask" if mask is None else "a second stage that has learned p(z|m)"
             raise UserError(f"prior = 'conditional': needs {missing}")
-        if prior == "unconditional" and not (learned or gaussian):
+        if prior == "unconditional" and not (learned or known):
             raise UserError("prior = 'unconditional': needs a second stage that has learned p(z)")
         return prior
 
     def _draw(self, prior, key, num, m, labels):
         """`num` draws of z."""
-        quantised = is_quantised(self.config.model.latent)
-        if prior == "untrained" or (prior == "unconditional" and not quantised):
+        if prior == "untrained" or (prior == "unconditional" and self._knows_prior):
             more = 1 << (int(num) - 1).bit_length()  # a program for each power of 2; the first are the same
             return np.asarray(_prior_sample(self._network, self.variables, key, more))[:num]
 
         def draw(position, m, labels):
-            z = self.prior.sample(_keys(key, position), m, labels)
-            return _embed(self._network, self.variables, z) if quantised else z
+            return _embed(self._network, self.variables, self.prior.sample(_keys(key, position), m, labels))
 
         return _batched(draw, np.arange(num), m if prior == "conditional" else None, labels)
 
@@ -307,14 +304,14 @@ def load(workdir, which="best", *, prior=True):
     image_shape = run["data"].get("image_shape")
     if not isinstance(image_shape, list) or len(image_shape) != 3 or not all(isinstance(n, int) for n in image_shape):
         raise UserError(f"{workdir / 'config.json'}: is not the description of a run; restore it from a copy")
-    objective = Objective(build_model(config, image_shape), config, image_shape)
-    template = jax.eval_shape(lambda: init_state(objective, make_optimizer(config.train, steps_per_epoch=1)))
+    network = build_model(config, image_shape, axis_name=None)
+    template = jax.eval_shape(lambda key: init_variables(network, key, image_shape), jax.random.key(0))
     found = read_checkpoint(workdir / "checkpoints", template, which)
     if found is None:
         raise UserError(f"{workdir / 'checkpoints'}: no checkpoint yet; train the model for an epoch first")
-    state, step = found
+    variables, step = found
     learned = load_prior(workdir, config, image_shape, step) if prior else None
-    return Model(config, image_shape, state.eval_variables, prior=learned, step=step)
+    return Model(config, image_shape, variables, prior=learned, step=step)
 
 
 def _check_count(name, value):

@@ -2,22 +2,15 @@
 
 import copy
 import functools
-import hashlib
-import json
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mtvae_jax.config import prior_settings
+from mtvae_jax.config import prior_hash
 from mtvae_jax.errors import UserError
-from mtvae_jax.models import build_model, grid_size
-from mtvae_jax.models.layers import BATCH_AXIS
-from mtvae_jax.models.priors import build_prior
-from mtvae_jax.prior_objective import PriorObjective
-from mtvae_jax.training.optimizer import make_optimizer
-from mtvae_jax.training.step import init_state
+from mtvae_jax.models import build_latent
+from mtvae_jax.models.priors import build_prior, init_prior
 from mtvae_jax.workdir.checkpoints import read_checkpoint
 from mtvae_jax.workdir.directory import read_json
 
@@ -42,7 +35,7 @@ class LearnedPrior:
         self.variables = variables
         self.sees_pixels = config.prior.unconditional < 1
         self.knows_nothing_revealed = config.prior.unconditional > 0
-        self._network = self._module(None)
+        self._network = build_prior(config, image_shape, num_classes, label_counts, axis_name=None)
 
     def with_variables(self, variables):
         """The same prior at another point of its training."""
@@ -61,16 +54,11 @@ class LearnedPrior:
             m = np.zeros((len(keys), height, width, channels + 1), np.float32)
         return _sample(self._network, self.variables, keys, m if self.sees_pixels else None, labels)
 
-    def objective(self):
-        """The `PriorObjective` to train it by."""
-        model = build_model(self.config, self.image_shape, axis_name=None)
-
-        def posterior():
-            images = jnp.zeros((1, *self.image_shape))
-            m = jnp.zeros((1, *self.image_shape[:2], self.image_shape[2] + 1))
-            return model.init_with_output(jax.random.key(0), images, m)[0].latent.posterior[0]
-
-        return PriorObjective(self._module(BATCH_AXIS), self.config, self.image_shape, jax.eval_shape(posterior))
+    def variable_shapes(self):
+        """Shapes and types of its variables."""
+        latent = build_latent(self.config, self.image_shape, axis_name=None)
+        init = functools.partial(init_prior, self._network, latent, self.config, self.image_shape)
+        return jax.eval_shape(init, jax.random.key(0))
 
     def rows(self, posterior, images, labels):
         """Arrays [N, …] as the objective wants their rows."""
@@ -81,18 +69,10 @@ class LearnedPrior:
             rows["labels"] = labels
         return rows
 
-    def _module(self, axis_name):
-        grid = grid_size(self.config, self.image_shape)
-        return build_prior(
-            self.config, self.image_shape, grid, self.num_classes, self.label_counts, axis_name=axis_name
-        )
-
 
 def prior_directory(workdir, config, model_step):
     """The folder of a run for the prior with these settings, on the model of this step."""
-    values = {"prior": prior_settings(config), "model_step": model_step}
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-    return Path(workdir) / f"prior-{digest}"
+    return Path(workdir) / f"prior-{prior_hash(config, model_step)}"
 
 
 def load_prior(workdir, config, image_shape, model_step):
@@ -106,10 +86,8 @@ def load_prior(workdir, config, image_shape, model_step):
         raise UserError(f"{directory / 'config.json'}: is not that of a second stage; the command that trained it "
                         "writes it again")
     prior = LearnedPrior(config, image_shape, num_classes, label_counts=label_counts)
-    objective = prior.objective()
-    template = jax.eval_shape(lambda: init_state(objective, make_optimizer(config.prior, steps_per_epoch=1)))
-    found = read_checkpoint(directory / "checkpoints", template, "best")
-    return None if found is None else prior.with_variables(found[0].eval_variables)
+    found = read_checkpoint(directory / "checkpoints", prior.variable_shapes(), "best")
+    return None if found is None else prior.with_variables(found[0])
 
 
 def _is_counts(values, num_classes):

@@ -14,13 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mtvae_jax.errors import UserError
+from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.models.layers import BATCH_AXIS
 from mtvae_jax.process.devices import first_replica, replicate, shard
 from mtvae_jax.process.distributed import on_main
-from mtvae_jax.training.evaluate import Evaluator, evaluation_keys
-from mtvae_jax.training.step import epoch_order, step_keys
-from mtvae_jax.wording import number_of
+from mtvae_jax.randomness import epoch_order, evaluation_keys, step_keys
+from mtvae_jax.training.evaluate import Evaluator
 from mtvae_jax.workdir.directory import write_json
 
 FILE_NAME = "failure.json"

@@ -9,24 +9,10 @@ from jax import lax
 
 from mtvae_jax.models.layers import BATCH_AXIS
 from mtvae_jax.process.devices import first_replica, replicate, shard
-from mtvae_jax.training.step import Purpose
+from mtvae_jax.randomness import evaluation_keys
 
-# Not the run's seed: every model of a sampling type is judged on the same masks, at every epoch.
-_EVALUATION_SEED = 20240502
 _BATCH_PER_DEVICE = 250
 _COUNTS = (0, 5, 10, 20, 49, 100, 200, 400)
-
-
-def evaluation_keys(position):
-    """Of each image the keys of its latent and of its mask, two arrays of typed keys [B], from its place in the split.
-
-    **Arguments:** `position`: int [B].
-    """
-    base = jax.random.key(_EVALUATION_SEED)
-    return [
-        jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(base, purpose), position)
-        for purpose in (Purpose.LATENT, Purpose.MASK)
-    ]
 
 
 class Evaluator:

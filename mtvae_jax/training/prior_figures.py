@@ -5,9 +5,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtvae_jax.conditioning import image_keys
-from mtvae_jax.config import is_quantised, model_name
-from mtvae_jax.objective import draw_masks
+from mtvae_jax.conditioning import draw_masks
+from mtvae_jax.config import model_name
+from mtvae_jax.models.latents import LATENTS
+from mtvae_jax.randomness import image_keys
 
 _NUM_SAMPLES, _NUM_IMAGES, _NUM_DRAWS = 32, 6, 16
 _KEY = 37  # the same images, masks and noise in every figure of every run
@@ -35,11 +36,11 @@ class PriorFigures:
 
         model = self._model.with_prior(self._prior.with_variables(variables))
         title = f"{self._title}, epoch {epoch} of the prior"
-        unit = "nats a code" if is_quantised(model.config.model.latent) else "nats an image"
+        latent = LATENTS[model.config.model.latent]
+        unit = "nats an image" if latent.prior == "gaussian" else "nats a code"
         curves = figures.loss_curves(log.records, title=f"{self._title}: second stage", loss_unit=unit)
         pictures = {"prior_curves": curves}
-        learned = is_quantised(model.config.model.latent) and self._prior.knows_nothing_revealed
-        if model.method.unconditioned and learned:
+        if model.method.unconditioned and self._prior.knows_nothing_revealed:
             samples = model.sample(_NUM_SAMPLES, self._key)
             pictures["samples"] = figures.samples(samples, title=f"{title}: samples")
         if model.method.conditional_decoder and self._prior.sees_pixels:

@@ -5,11 +5,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtvae_jax.conditioning import exact_grid_mask, gaussian_mask, image_keys, uniform_mask
-from mtvae_jax.config import is_quantised, model_name
-from mtvae_jax.objective import draw_masks
+from mtvae_jax.conditioning import SAMPLINGS, draw_masks, exact_grid_mask
+from mtvae_jax.config import model_name
+from mtvae_jax.errors import number_of
+from mtvae_jax.models.latents import LATENTS
+from mtvae_jax.randomness import image_keys
 from mtvae_jax.trained.model import Model
-from mtvae_jax.wording import number_of
 
 _NUM_IMAGES, _NUM_SAMPLES = 8, 32
 _KEY = 31  # the same images, masks and noise in every figure of every run
@@ -44,7 +45,7 @@ class RunFigures:
             "reconstructions": self._reconstructions(figures, model, title),
             "loss_curves": figures.loss_curves(log.records, title=self._title),
         }
-        if not is_quantised(self._config.model.latent):  # codes have no prior before the second stage
+        if LATENTS[self._config.model.latent].knows_prior:  # others have none before the second stage
             pictures["samples"] = self._samples(figures, model, title)
         if model.method.conditional_decoder:
             pictures["sampling_types"] = self._sampling_types(figures)
@@ -81,13 +82,13 @@ class RunFigures:
 
 
 def sampling_type_masks(settings, height, width):
-    """A mask of each sampling type, all of as many pixels as the grid has (thesis figure 3.6).
+    """Draws a mask of each sampling type, all of about as many pixels as the grid has (thesis figure 3.6).
 
-    **Arguments:** `settings`: the section `conditioning` of a config. **Returns:** name → bool [H, W, 1].
+    **Arguments:** `settings`: the section `conditioning` of a config. **Returns:** title → bool [H, W, 1].
     """
-    key = jax.random.key(_KEY)
-    grid = np.asarray(exact_grid_mask(height, width, settings.grid_stride))
-    counts = np.array([grid.sum()])
-    uniform = uniform_mask(key, counts, height, width)
-    gaussian = gaussian_mask(key, counts, height, width, settings.gaussian_std, replacement=settings.replacement)
-    return {"Exact": grid, "Uniform": np.asarray(uniform)[0], "Gaussian": np.asarray(gaussian)[0]}
+    keys = image_keys(jax.random.key(_KEY), 1)
+    counts = exact_grid_mask(height, width, settings.grid_stride).sum()[None]
+    return {
+        sampling.title: np.asarray(sampling.draw(keys, counts, height, width, settings))[0]
+        for sampling in SAMPLINGS.values()
+    }

@@ -5,10 +5,9 @@ import os
 import jax
 import numpy as np
 
-from mtvae_jax.config import is_quantised, model_name, prior_settings
-from mtvae_jax.errors import UserError
+from mtvae_jax.config import model_name, prior_settings
+from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.losses import bits_per_dim
-from mtvae_jax.methods import METHODS
 from mtvae_jax.models import count_parameters
 from mtvae_jax.process import environment
 from mtvae_jax.process.devices import replicate
@@ -20,7 +19,7 @@ from mtvae_jax.training.clock import Clock
 from mtvae_jax.training.divergence import evaluation_failure, forget, not_finite
 from mtvae_jax.training.loop import fit
 from mtvae_jax.training.prior_figures import PriorFigures
-from mtvae_jax.wording import number_of
+from mtvae_jax.training.prior_objective import PriorObjective
 from mtvae_jax.workdir.directory import (
     ending,
     open_workdir,
@@ -33,12 +32,6 @@ from mtvae_jax.workdir.directory import (
 from mtvae_jax.workdir.fingerprint import fingerprint
 
 _MOST_CLASSES = 65536
-
-
-def has_second_stage(config):
-    """Codes have no prior yet; a Gaussian latent has p(z), but not p(z|m)."""
-    learnable = is_quantised(config.model.latent) or METHODS[config.model.method].conditional_decoder
-    return learnable and config.prior.epochs > 0
 
 
 @environment.own_numbers
@@ -87,7 +80,7 @@ def _train_prior(config, dataset, workdir, finish, stop_requested, stream):
         prior.rows(posterior, getattr(dataset, split), getattr(dataset, f"{split}_labels"))
         for split, posterior in splits.items()
     )
-    objective = prior.objective()
+    objective = PriorObjective.of(prior)
     parameters = count_parameters(jax.eval_shape(objective.init, objective.base_key)["params"])
     fitted = fit(
         objective,

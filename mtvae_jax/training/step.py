@@ -1,32 +1,19 @@
 """The training step: pure, pmapped over the devices, many steps in one compiled call."""
 
-import dataclasses
-import enum
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jax import lax
 
 from mtvae_jax.balancing import Balance
-from mtvae_jax.conditioning import image_keys
 from mtvae_jax.models.layers import BATCH_AXIS
-
-
-class Purpose(enum.IntEnum):
-    """What a random number is for: folded into the run's base key first, then the step, then the image's position.
-
-    The position in the global batch stands for the device too, so that one device and many draw the same numbers.
-    """
-
-    INIT = 0
-    SHUFFLE = 1
-    LATENT = 2
-    MASK = 3
-    CODEBOOK = 4  # where it starts
-    PRIOR = 5  # the base key of the second stage
+from mtvae_jax.process.devices import first_replica, replicate, shard
+from mtvae_jax.randomness import Purpose, epoch_order, step_keys
+from mtvae_jax.training.optimizer import make_optimizer
 
 
 @struct.dataclass
@@ -34,7 +21,8 @@ class TrainState:
     """All that training changes, saved and restored as one.
 
     `metrics` are the sums of the current epoch's terms over its steps so far; `average` is the exponential moving
-    average of parameters and batch statistics, or None; `key` is the run's base key as raw data, which never changes.
+    average of parameters and batch statistics, or None; `key` is the run's base key as raw data, which never changes;
+    `balance` says how the parts of the loss are weighed anew and on what grounds, None where their weights are fixed.
     """
 
     step: jax.Array
@@ -44,7 +32,7 @@ class TrainState:
     average: Any
     metrics: dict[str, jax.Array]
     key: jax.Array
-    balance = None  # not a field: the checkpoints of runs that need none know of none
+    balance: Balance | None = None
 
     @property
     def eval_variables(self):
@@ -52,52 +40,23 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats} if self.average is None else self.average
 
 
-@struct.dataclass
-class BalancedState(TrainState):
-    """The state of a training that weighs the parts of its loss anew: `balance` says how, and on what grounds."""
-
-    balance: Balance = None
-
-
 def init_state(objective, optimizer):
     """The state at step 0, on one device, from the objective's base key."""
     variables = objective.init(jax.random.fold_in(objective.base_key, Purpose.INIT))
-    state = TrainState(
+    metrics, balance = dict(objective.term_shapes), None
+    if objective.balancing is not None:
+        balance = objective.balancing.start(len(objective.part_names))
+        metrics |= {f"weight_{name}": () for name in objective.part_names}
+    return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         optimizer_state=optimizer.init(variables["params"]),
         average=None if objective.settings.ema_decay is None else jax.tree.map(jnp.copy, variables),
-        metrics={name: jnp.zeros(shape) for name, shape in objective.term_shapes.items()},
+        metrics={name: jnp.zeros(shape) for name, shape in metrics.items()},
         key=jax.random.key_data(objective.base_key),
+        balance=balance,
     )
-    if objective.balancing is None:
-        return state
-    balance = objective.balancing.start(len(objective.part_names))
-    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-    fields["metrics"] |= {f"weight_{name}": jnp.zeros(()) for name in objective.part_names}
-    return BalancedState(**fields, balance=balance)
-
-
-def epoch_order(key, epoch, num_images):
-    """The order in which an epoch shows its images, int32 [N]: every step takes the next batch of them.
-
-    **Arguments:** `key`: the run's base key; `epoch`: counted from 0.
-    """
-    key = jax.random.fold_in(key, Purpose.SHUFFLE)
-    return jax.random.permutation(jax.random.fold_in(key, epoch), num_images)
-
-
-def step_keys(key, step, batch, first):
-    """Of each image of a step the keys of its latent and of its mask: two arrays of typed keys [B].
-
-    **Arguments:** `key`: the run's base key; `batch`: how many images; `first`: the position of the first of them in
-    the global batch.
-    """
-    return [
-        image_keys(jax.random.fold_in(jax.random.fold_in(key, purpose), step), batch, first)
-        for purpose in (Purpose.LATENT, Purpose.MASK)
-    ]
 
 
 def make_train_steps(objective, optimizer, num_images, *, replicates=False):
@@ -166,3 +125,36 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
     if replicates:
         train_steps = jax.vmap(train_steps, in_axes=(0, 0, None, None))
     return jax.pmap(train_steps, axis_name=BATCH_AXIS, donate_argnums=0)
+
+
+class TrainingProgram:
+    """`make_train_steps` compiled for states and data of one shape, with knobs and data on the devices.
+
+    **Arguments:** `objective`; `state`, `knobs`: on the devices, replicated, with a row for each replica where there
+    are `replicates`; `data`: host arrays [N, …], the training split.
+    """
+
+    def __init__(self, objective, state, knobs, data, *, replicates=False):
+        num_images = len(jax.tree.leaves(data)[0])
+        optimizer = make_optimizer(objective.settings, num_images // objective.settings.batch_size)
+        train_steps = make_train_steps(objective, optimizer, num_images, replicates=replicates)
+        self._knobs, self._data = knobs, replicate(data)
+        self._compiled = train_steps.lower(state, self._knobs, self._data, per_device(1)).compile()
+
+    def __call__(self, state, num_steps):
+        """State on the devices → the state so many steps later; the first is donated."""
+        return self._compiled(state, self._knobs, self._data, per_device(num_steps))
+
+    def advance(self, state, num_steps):
+        """The same from host state to host state."""
+        return first_replica(self(replicate(state), num_steps))
+
+    @property
+    def working_bytes(self):
+        """What the program needs on a device beside its arguments; None where that is not known."""
+        memory = self._compiled.memory_analysis()
+        return None if memory is None else memory.temp_size_in_bytes
+
+
+def per_device(number):
+    return shard(np.full((jax.device_count(),), number, np.int32))

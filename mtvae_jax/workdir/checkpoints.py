@@ -1,6 +1,7 @@
 """Checkpoints of a run: the latest and the best, saved atomically while training goes on, and known to be whole."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import math
@@ -107,7 +108,7 @@ class Checkpoints:
         """
         step = int(state.step)
         metrics = {_SCORE: math.inf} if metrics is None else metrics
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
+        items = ocp.args.Composite(state=ocp.args.StandardSave(_fields(state)), record=ocp.args.JsonSave(record))
         with _writing(self.directory):
             self._manager.wait_until_finished()  # what it did not save is not to push out what it did
             self._clear()
@@ -141,13 +142,12 @@ class Checkpoints:
         **Raises:** `UserError` where the checkpoint is damaged or of another model.
         """
         leaves, record = self._restore(template, step)
-        return jax.tree.unflatten(jax.tree.structure(template), leaves), record
+        return _state(template, leaves), record
 
     @on_main
     def _restore(self, template, step):
         """The same, of the state its leaves: what all processes can be told."""
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=device), template)
+        abstract = _abstract(_fields(template))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore())
         path = self.directory / str(step)
         if (reason := _damage(path)) is not None:
@@ -162,6 +162,36 @@ class Checkpoints:
             raise DamagedCheckpoint(path, _first_line(error)) from error
         return [np.asarray(leaf) for leaf in jax.tree.leaves(restored.state)], restored.record
 
+    def restore_variables(self, template, step):
+        """What evaluation uses of the state saved at `step`, without the optimiser's: the moving average of parameters
+        and batch statistics where there is one.
+
+        **Arguments:** `template`: {"params": …, "batch_stats": …}, arrays or their shapes.
+        **Returns:** the same, host arrays. **Raises:** as `restore`.
+        """
+        return jax.tree.unflatten(jax.tree.structure(template), self._restore_variables(template, step))
+
+    @on_main
+    def _restore_variables(self, template, step):
+        path, wanted = self.directory / str(step), _abstract(template)
+        if (reason := _damage(path)) is not None:
+            raise DamagedCheckpoint(path, reason)
+        try:
+            with _quiet():
+                saved = self._manager.item_metadata(step).state
+                wanted = wanted if saved["average"] is None else {"average": wanted}
+                _check_same_model({name: saved[name] for name in wanted}, wanted, path)
+                handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=_ALONE)
+                arguments = ocp.args.PyTreeRestore(
+                    wanted, ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
+                )
+                restored = handler.restore(path / "state", args=arguments)
+        except UserError:
+            raise
+        except Exception as error:  # orbax raises a dozen kinds for files that it cannot read
+            raise DamagedCheckpoint(path, _first_line(error)) from error
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(restored)]
+
     def restore_latest(self, template):
         """The newest state that is whole. Damaged ones are set aside: they keep their files under another name.
 
@@ -173,7 +203,7 @@ class Checkpoints:
         if restored is None:
             return None
         leaves, record, notes = restored
-        return Restored(jax.tree.unflatten(jax.tree.structure(template), leaves), record, notes)
+        return Restored(_state(template, leaves), record, notes)
 
     @on_main
     def _restore_latest(self, template):
@@ -267,11 +297,12 @@ class Checkpoints:
 
 
 def read_checkpoint(directory, template, which):
-    """Reads a checkpoint of a run that may be in training: one that makes way for another meanwhile is not damaged.
+    """Reads the variables of a run that may be in training: a checkpoint that makes way for another meanwhile is not
+    damaged.
 
-    **Arguments:** `directory`: the folder `checkpoints/`; `template`: as for `Checkpoints.restore`; `which`: "best" or
-    "latest".
-    **Returns:** the state and its step, None where nothing has been saved yet.
+    **Arguments:** `directory`: the folder `checkpoints/`; `template`: as for `Checkpoints.restore_variables`; `which`:
+    "best" or "latest".
+    **Returns:** the variables and their step, None where nothing has been saved yet.
     **Raises:** `UserError` where the checkpoint is damaged or of another model.
     """
     directory = Path(directory).absolute()
@@ -280,10 +311,32 @@ def read_checkpoint(directory, template, which):
         try:
             with contextlib.closing(Checkpoints(directory, read_only=True)) as checkpoints:
                 step = checkpoints.best_step if which == "best" else checkpoints.latest_step
-                return None if step is None else (checkpoints.restore(template, step)[0], step)
+                return None if step is None else (checkpoints.restore_variables(template, step), step)
         except UserError:
             if not left or _steps(directory) == steps:
                 raise
+
+
+def _abstract(tree):
+    """Shapes and types of host arrays that orbax is to restore."""
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=device), tree)
+
+
+def _fields(state):
+    """A state as a dict. What came later and is not in use is left out, as it was before: `TrainState.balance`. Another
+    tree stays as it is."""
+    if not dataclasses.is_dataclass(state):
+        return state
+    values = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    later = {field.name for field in dataclasses.fields(state) if field.default is None}
+    return {name: value for name, value in values.items() if value is not None or name not in later}
+
+
+def _state(template, leaves):
+    """A state like `template`, of the leaves of its `_fields`."""
+    tree = jax.tree.unflatten(jax.tree.structure(_fields(template)), leaves)
+    return template.replace(**tree) if dataclasses.is_dataclass(template) else tree
 
 
 def _steps(directory):

@@ -7,7 +7,7 @@ import math
 import os
 from pathlib import Path
 
-from mtvae_jax.config import from_dict, identity, model_name, run_hash, run_name, to_dict
+from mtvae_jax.config import from_dict, has_second_stage, identity, model_name, run_hash, run_name, to_dict
 from mtvae_jax.errors import UserError
 from mtvae_jax.process.distributed import on_main
 from mtvae_jax.workdir.lock import FILE_NAME as LOCK
@@ -89,7 +89,7 @@ def open_workdir(workdir, config, dataset):
 def _open(workdir, config, dataset):
     workdir = Path(workdir)
     require_storable(workdir)
-    run = {"config": to_dict(config), "data": describe(dataset)}
+    run = {"config": to_dict(config), "second_stage": has_second_stage(config), "data": describe(dataset)}
     run |= {"sha256": _checksum(run)}
     try:
         _check_link(workdir)

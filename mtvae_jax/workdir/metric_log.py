@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mtvae_jax.errors import UserError
+from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.process.distributed import on_main
-from mtvae_jax.wording import number_of
 
 FILE_NAME = "metrics.jsonl"
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from mtvae_jax.cli.closing import judgement, stage_result
-from mtvae_jax.wording import number_of
+from mtvae_jax.errors import number_of
 
 FIGURES = {
     "mse_of_mean": 0.019912, "mse_of_draw": 0.031, "standard_deviation": 0.12, "crps": 0.0512,

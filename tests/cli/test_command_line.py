@@ -69,10 +69,10 @@ MISTAKES = [
     ([config(), "--config.train.lr=3"], "config.train.lr: there is no such field; did you mean config.train.learning_"),
     ([config(), "--config.prior.bs=3"], "did you mean config.prior.batch_size?"),
     ([config(), "--config.train.num_epochs=3"], "did you mean config.train.epochs?"),
-    ([config(), "--config.train.optimizer=sgd"], "no such field; those of config.train are train.batch_size, "),
+    ([config(), "--config.train.optimizer=sgd"], "no such field; those of config.train are train.epochs, "),
     ([config(), "--seed=3"], "--seed: is not an option; did you mean --config.seed=VALUE?"),
     ([config(), "--epochs", "3"], "--epochs: is not an option; did you mean --config.train.epochs=VALUE?"),
-    ([config("gauss_single"), "--config.conditioning.sampling=exact"], "must be 'uniform' or 'gaussian'"),
+    ([config("gauss_single"), "--config.conditioning.sampling=exact"], "must be 'uniform', 'gaussian' or 'box'"),
 ]
 
 

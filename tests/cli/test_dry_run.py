@@ -10,8 +10,7 @@ from small_runs import ROOT, small_config
 import launch
 from mtvae_jax.cli import dry_run as module
 from mtvae_jax.cli.dry_run import dry_run
-from mtvae_jax.cli.help import MEANINGS
-from mtvae_jax.config import resolve, thesis_config
+from mtvae_jax.config import SETTINGS, resolve, thesis_config
 from mtvae_jax.data import load_dataset
 from mtvae_jax.errors import UserError
 from mtvae_jax.study.config import study_config
@@ -53,7 +52,7 @@ def test_it_names_settings_data_parameters_and_steps_and_writes_nothing(dataset,
     out = text(config, dataset, tmp_path / "run")
     assert files(tmp_path) == []
     assert f"work directory: {tmp_path / 'run'}\n  nothing is there yet" in out
-    assert re.findall(r"config\.([\w.]+) = ", out) == list(MEANINGS)
+    assert re.findall(r"config\.([\w.]+) = ", out) == list(SETTINGS)
     assert "\n* config.loss.beta = 0.5  (0.25)\n" in out
     assert "\n* config.model.hidden_dims = 4  (32,64)\n" in out
     assert "\n  config.model.normalization = batch\n" in out

@@ -6,26 +6,28 @@ import pytest
 from small_runs import ROOT
 
 from launch import main
-from mtvae_jax.cli.help import MEANINGS, SECTIONS, STUDY_MEANINGS, help_text
-from mtvae_jax.config import field_names, thesis_config
-from mtvae_jax.study.config import study_config
+from mtvae_jax import config as run
+from mtvae_jax.cli.help import help_text
+from mtvae_jax.settings import field_names
+from mtvae_jax.study import config as study
 
 CONFIGS = [
-    (thesis_config(latent="vq", method="multi_decoder"), MEANINGS),
-    (study_config("all"), STUDY_MEANINGS),
+    (run.thesis_config(latent="vq", method="multi_decoder"), run),
+    (study.study_config("all"), study),
 ]
 
 
-@pytest.mark.parametrize(("config", "meanings"), CONFIGS, ids=["run", "study"])
-def test_every_field_has_a_meaning_and_no_meaning_is_of_nothing(config, meanings):
-    assert sorted(meanings) == sorted(field_names(config))
-    assert {name.rpartition(".")[0] for name in meanings} <= {"", *SECTIONS}
+@pytest.mark.parametrize(("config", "tables"), CONFIGS, ids=["run", "study"])
+def test_every_field_has_a_meaning_and_no_meaning_is_of_nothing(config, tables):
+    assert sorted(tables.SETTINGS) == sorted(field_names(config))
+    assert {name.rpartition(".")[0] for name in tables.SETTINGS} == {"", *tables.SECTIONS}
+    assert all(setting.meaning for setting in tables.SETTINGS.values())
 
 
-@pytest.mark.parametrize(("config", "meanings"), CONFIGS, ids=["run", "study"])
-def test_a_meaning_stands_on_its_own(config, meanings):
+@pytest.mark.parametrize(("config", "tables"), CONFIGS, ids=["run", "study"])
+def test_a_meaning_stands_on_its_own(config, tables):
     """None begins in mid-phrase, as if the name of the field before it were part of it."""
-    for text in (*meanings.values(), *SECTIONS.values()):
+    for text in (*(setting.meaning for setting in tables.SETTINGS.values()), *tables.SECTIONS.values()):
         assert not re.match(r"(of|in|which|for|with|by|whose|None|above|below|and|or)\b", text), text
 
 
@@ -33,11 +35,11 @@ def test_a_meaning_stands_on_its_own(config, meanings):
     ("name", "value"), [("data.dir", "/a/folder/" + 12 * "of many letters/"), ("data.name", "npz:" + 90 * "x")]
 )
 def test_a_long_value_has_its_meaning_below_it(name, value):
-    config = thesis_config(latent="vq", method="multi_decoder")
+    config = run.thesis_config(latent="vq", method="multi_decoder")
     with config.unlocked():
         section, field = name.split(".")
         config[section][field] = value
-    text = help_text(config)
+    text = help_text(config, run.SETTINGS, run.SECTIONS)
     assert max(map(len, text.splitlines())) <= 80
     assert "".join(value.split()) in "".join(text.split())
 
@@ -60,14 +62,14 @@ def test_of_a_config_it_shows_the_values_and_what_they_may_be(capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert "name cifar10 name of a dataset" in out
     assert "hidden_dims 8,16,32 channels of" in out
-    assert "method single_decoder what the decoders see, as the README has it ('plain', 'semi_conditional'" in out
+    assert "method single_decoder decoders, and the pixels that they see; see the README ('plain', 'semi_" in out
 
 
 def test_of_a_study_too(capsys):
     assert main(["launch.py", "--help", f"--config={ROOT / 'configs' / 'thesis.py'}:depth", "--config.seeds=7"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "study depth name of the study" in out
-    assert "seeds 7 number of seeds" in out
+    assert "seeds 7 number of runs" in out
     assert "--config.slurm.FIELD=VALUE" in out
 
 

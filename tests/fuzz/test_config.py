@@ -9,10 +9,10 @@ from small_runs import small_config
 
 from mtvae_jax.config import (
     LATENTS,
-    allowed_values,
+    SETTINGS,
     check,
-    field_names,
     from_dict,
+    has_second_stage,
     resolve,
     run_hash,
     thesis_config,
@@ -21,9 +21,9 @@ from mtvae_jax.config import (
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
-from mtvae_jax.trained.prior import LearnedPrior
+from mtvae_jax.settings import field_names
 from mtvae_jax.training.optimizer import make_optimizer
-from mtvae_jax.training.second_stage import has_second_stage
+from mtvae_jax.training.prior_objective import PriorObjective
 from mtvae_jax.training.step import init_state
 
 TREE = thesis_config(latent="vq", method="multi_decoder")
@@ -45,7 +45,7 @@ def shapes(config, image_shape):
     jax.eval_shape(objective.evaluation_terms, state.eval_variables, batch, keys, keys)
     if has_second_stage(config):
         classes = 3 if config.prior.class_conditional else 0
-        prior = LearnedPrior(config, image_shape, classes).objective()
+        prior = PriorObjective(config, image_shape, classes)
         jax.eval_shape(lambda: init_state(prior, make_optimizer(config.prior, steps_per_epoch=3)))
     return objective
 
@@ -80,9 +80,9 @@ test_a_config_is_refused_or_can_be_run, test_a_config_is_refused_or_can_be_run_a
     refused_or_a_run,
     short=200,
     long=2000,
-    latent=st.sampled_from(LATENTS),
+    latent=st.sampled_from(list(LATENTS)),
     method=st.sampled_from(tuple(METHODS)),
-    changes=edits(TREE, lambda name: allowed_values(name, TREE)),
+    changes=edits(TREE, lambda name: SETTINGS[name].rule.text),
     image_shape=SHAPES,
 )
 
@@ -119,7 +119,7 @@ test_a_saved_config_is_refused_or_read, test_a_saved_config_is_refused_or_read_a
     refused_or_read,
     short=200,
     long=2000,
-    latent=st.sampled_from(LATENTS),
+    latent=st.sampled_from(list(LATENTS)),
     changes=st.one_of(
         st.dictionaries(st.sampled_from(NAMES), JSON, max_size=3), JSON.map(lambda values: {"": values})
     ),

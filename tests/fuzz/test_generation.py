@@ -16,6 +16,7 @@ from mtvae_jax.config import resolve
 from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.trained.model import Model
 from mtvae_jax.trained.prior import LearnedPrior
+from mtvae_jax.training.prior_objective import PriorObjective
 
 SHAPE = (8, 8, 1)
 KEY = jax.random.key(0)
@@ -33,7 +34,7 @@ def untrained(latent, method):
     prior = None
     if method != "plain":
         prior = LearnedPrior(config, SHAPE, classes)
-        prior = prior.with_variables(prior.objective().init(KEY))
+        prior = prior.with_variables(PriorObjective.of(prior).init(KEY))
     return Model(config, SHAPE, variables, prior=prior)
 
 

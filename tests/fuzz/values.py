@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from mtvae_jax.config import field_names
 from mtvae_jax.errors import UserError
+from mtvae_jax.settings import field_names
 
 INTEGERS = (0, 1, 2, 3, 7, -1, -(2**63), 2**31 - 1, 2**31, 2**32, 2**63, 10**30)
 FLOATS = (0.0, -0.0, 0.5, 1.0, 2.0, 2.5, -1.0, 1 - 1e-12, 1e-45, 5e-324, 1e30, 1e300, math.nan, math.inf, -math.inf)

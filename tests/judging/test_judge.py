@@ -18,6 +18,7 @@ from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.trained.model import Model
 from mtvae_jax.trained.prior import LearnedPrior
 from mtvae_jax.training.first_stage import train
+from mtvae_jax.training.prior_objective import PriorObjective
 from mtvae_jax.training.second_stage import train_prior
 
 
@@ -102,7 +103,7 @@ def judge_untrained(digits, tmp_path, cheap_features, monkeypatch):
             learnable = latent == "vq" or method != "plain"
             if config.prior.epochs and learnable:
                 prior = LearnedPrior(config, shape, 0)
-                prior = prior.with_variables(prior.objective().init(key))
+                prior = prior.with_variables(PriorObjective.of(prior).init(key))
             return Model(config, shape, variables, prior=prior, step=1)
 
         monkeypatch.setattr(judging, "load", load)

@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from small_runs import small_config
 
-from mtvae_jax.conditioning import condition, exact_grid_mask, image_keys, uniform_mask
+from mtvae_jax.conditioning import condition, exact_grid_mask, uniform_mask
 from mtvae_jax.config import resolve
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, count_parameters, grid_size, init_variables
 from mtvae_jax.models.latents.vq import VectorQuantiser, nearest_codes
 from mtvae_jax.objective import Objective
 from mtvae_jax.process.devices import replicate
+from mtvae_jax.randomness import image_keys
 from mtvae_jax.training import evaluate
-from mtvae_jax.training.codebook_start import codebook_from_data
 from mtvae_jax.training.optimizer import make_optimizer
+from mtvae_jax.training.start import start_from_data
 from mtvae_jax.training.step import init_state
 
 KEYS = image_keys(jax.random.key(0), 6)
@@ -403,7 +404,7 @@ def test_the_codebook_starts_at_outputs_of_the_encoder(digits):
     model = build_model(config, (7, 7, 1))
     objective = Objective(model, config, (7, 7, 1))
     before = init_state(objective, make_optimizer(config.train, 1))
-    after = codebook_from_data(objective, images)(before)
+    after = start_from_data(objective, images)(before)
     codebook = np.asarray(after.params["latent"]["codebook"])
     encode = jax.jit(lambda variables, x: model.apply(variables, x, method="encoder_outputs"))
     z_e = np.asarray(encode(before.eval_variables, images / np.float32(255))).reshape(-1, 4)
@@ -418,7 +419,7 @@ def test_the_codebook_starts_at_outputs_of_the_encoder(digits):
 @pytest.mark.parametrize("settings", [{"latent": "gaussian"}, {"latent": "vq", "model__codebook_init": "random"}])
 def test_nothing_starts_at_data_unless_asked_for(settings, digits):
     config = resolve(small_config("plain", **settings), (28, 28, 1))
-    assert codebook_from_data(Objective(build_model(config, (28, 28, 1)), config, (28, 28, 1)), digits) is None
+    assert start_from_data(Objective(build_model(config, (28, 28, 1)), config, (28, 28, 1)), digits) is None
 
 
 # ----------------------------------------------------------------------------------------------------- over a split

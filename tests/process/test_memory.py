@@ -63,7 +63,7 @@ def test_the_command_names_batch_size_and_width(flag, digits_npz, tmp_path, caps
 
 
 def test_each_stage_and_judging_name_their_own_settings(config, dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(first_stage, "_train", exhausted)
+    monkeypatch.setattr(first_stage, "fit", exhausted)
     with pytest.raises(UserError, match=r"^training: .*\.train\.batch_size = 16 or .*\.model\.hidden_dims = 8,16 "):
         first_stage.train(config, dataset, tmp_path / "run", stream=io.StringIO())
     monkeypatch.setattr(second_stage, "_train_prior", exhausted)

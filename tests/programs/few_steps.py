@@ -20,9 +20,9 @@ from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
 from mtvae_jax.process import distributed
 from mtvae_jax.process.devices import first_replica, replicate, shard
-from mtvae_jax.training.codebook_start import codebook_from_data
 from mtvae_jax.training.evaluate import Evaluator
 from mtvae_jax.training.optimizer import make_optimizer
+from mtvae_jax.training.start import start_from_data
 from mtvae_jax.training.step import init_state, make_train_steps
 
 latent, method, sampling, out = sys.argv[1:]
@@ -34,7 +34,7 @@ if latent == "vq":
 config = resolve(config, dataset.image_shape)
 objective = Objective(build_model(config, dataset.image_shape), config, dataset.image_shape)
 optimizer = make_optimizer(config.train, steps_per_epoch=10)
-state, start = init_state(objective, optimizer), codebook_from_data(objective, dataset.train)
+state, start = init_state(objective, optimizer), start_from_data(objective, dataset.train)
 state = replicate(state if start is None else start(state))
 train_steps = make_train_steps(objective, optimizer, len(dataset.train))
 knobs, data = replicate(objective.knobs), replicate({"images": dataset.train})

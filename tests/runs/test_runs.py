@@ -58,11 +58,12 @@ def make(tmp_path, real_config):
     """A function that writes a run as training does, without training."""
 
     def make_run(name="gauss_plain-digits-01234567", *, losses=(0.5, 0.3, 0.4), epochs=None, complete=True, saved=None,
-                 old=True, **fields):
+                 old=True, second_stage=False, **fields):
         """`losses`: of each epoch; `epochs`: that it is to have; `saved`: epochs whose checkpoints are there."""
         workdir = tmp_path / "runs" / name
         workdir.mkdir(parents=True)
         values = json.loads(json.dumps(real_config))
+        values["second_stage"] = second_stage
         values["config"]["train"]["epochs"] = epochs or len(losses)
         for field, value in fields.items():
             section, key = field.split("__")
@@ -224,7 +225,7 @@ def test_states(make, call):
     make("empty", losses=(), complete=False)
     write_prior(make("prior", model__latent="vq"))
     write_prior(make("prior_stopped", model__latent="vq"), epochs=7, complete=False)
-    make("prior_to_come", model__latent="vq")
+    make("prior_to_come", second_stage=True)
     make("no_prior", model__latent="vq", prior__epochs=0)
     rows = {row["name"]: row for row in rows_of(call)}
     states = {name: (row["state"], row["epoch"], row.get("second_stage")) for name, row in rows.items()}
@@ -666,7 +667,10 @@ def test_a_lock_that_nobody_holds_goes_and_one_that_is_held_keeps_everything(lit
     (workdir / "lock").write_text('{"host": "elsewhere", "pid": 1, "since": "2026-01-01 00:00:00"}')
     make_old(workdir)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    program = "import sys; from mtvae_jax.workdir.lock import hold; hold(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    program = (
+        "import sys; from mtvae_jax.workdir.lock import hold; "
+        "hold(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    )
     command = [sys.executable, "-c", program, workdir]
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()

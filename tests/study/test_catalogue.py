@@ -99,7 +99,7 @@ def test_depth_counts_layers_and_deeper_ones_keep_the_size(depth, strided, resid
     config = config_of(Factors(dataset="mnist", latent="gaussian", method="plain", depth=depth), PROTOCOLS["full"])
     assert len(config.model.hidden_dims) == strided
     assert config.model.residual_layers == residual
-    with pytest.raises(UserError, match="depth = 2: is of Gaussian models"):
+    with pytest.raises(UserError, match="depth = 2: is of models without residual layers, and vq has some"):
         config_of(Factors(dataset="mnist", latent="vq", method="plain", depth=2), PROTOCOLS["full"])
 
 

@@ -21,8 +21,9 @@ from mtvae_jax.study.attempt import Outcome
 from mtvae_jax.study.config import protocol_of, study_config
 from mtvae_jax.study.side_by_side import groups, side_by_side
 from mtvae_jax.study.tasks import Task, dataset_of
-from mtvae_jax.training.first_stage import Job, train, train_side_by_side
+from mtvae_jax.training.first_stage import train
 from mtvae_jax.training.loop import Stopped
+from mtvae_jax.training.replicas import train_replicas
 from mtvae_jax.workdir.checkpoints import Checkpoints
 from mtvae_jax.workdir.lock import holder
 from mtvae_jax.workdir.metric_log import read_metrics
@@ -94,6 +95,11 @@ def assert_same(found, expected, tolerance=1e-4):
         assert summary[name] == other[name]
 
 
+def one_step_a_call(monkeypatch):
+    for name in ("loop", "replicas"):
+        monkeypatch.setattr(f"mtvae_jax.training.{name}._SECONDS_PER_CALL", 0.0)
+
+
 def result(task):
     return json.loads((task.workdir / "summary.json").read_text()), read_metrics(task.workdir)
 
@@ -143,9 +149,9 @@ def test_the_summary_says_that_others_were_beside_it_and_counts_a_share_of_the_t
 def test_what_is_complete_is_not_trained_again(trained):
     tasks, _, _ = trained
     before = [result(task)[0] for task in tasks]
-    jobs = [Job(task.config, task.workdir, io.StringIO()) for task in tasks]
-    assert train_side_by_side(jobs, dataset_of(tasks[0].config)) == before
-    assert [job.stream.getvalue() for job in jobs] == [""] * 3
+    jobs = [(task.config, task.workdir, io.StringIO()) for task in tasks]
+    assert train_replicas(jobs, dataset_of(tasks[0].config)) == before
+    assert [stream.getvalue() for *_, stream in jobs] == [""] * 3
 
 
 def test_codes_and_revealed_pixels_too(make, tmp_path):
@@ -158,7 +164,7 @@ def test_codes_and_revealed_pixels_too(make, tmp_path):
 
 
 def test_what_stopped_alone_goes_on_side_by_side_and_the_other_way_round(make, solo, tmp_path, monkeypatch):
-    monkeypatch.setattr("mtvae_jax.training.loop._SECONDS_PER_CALL", 0.0)  # a step a call
+    one_step_a_call(monkeypatch)
     tasks, logs = tasks_of([make(**different) for different in DIFFERENT], tmp_path), tmp_path / "logs"
     calls = iter(range(100))
     with pytest.raises(Stopped):
@@ -180,7 +186,7 @@ def test_what_stopped_alone_goes_on_side_by_side_and_the_other_way_round(make, s
 
 
 def test_one_that_diverges_takes_no_other_with_it(make, solo, tmp_path, monkeypatch):
-    monkeypatch.setattr("mtvae_jax.training.loop._SECONDS_PER_CALL", 0.0)
+    one_step_a_call(monkeypatch)
     tasks, logs = tasks_of([make(**different) for different in DIFFERENT], tmp_path), tmp_path / "logs"
     calls = iter(range(100))
     with pytest.raises(Stopped):
@@ -234,7 +240,7 @@ def test_what_cannot_be_trained_as_one_is_trained_one_by_one(make, tmp_path, mon
         if config.seed == 1:
             raise UserError("nor for this one")
 
-    monkeypatch.setattr(module, "train_side_by_side", fails)
+    monkeypatch.setattr(module, "train_replicas", fails)
     monkeypatch.setattr(attempt, "train", train)
     outcomes = run(tasks, tmp_path / "logs", replicates=8)
     assert tried == [task.workdir for task in tasks]
@@ -260,9 +266,9 @@ def test_a_directory_of_another_run_is_no_obstacle_to_its_neighbours(make, tmp_p
 def test_runs_with_unequal_steps_are_not_trained_as_one_even_if_asked(make, trained, tmp_path):
     shutil.copytree(trained[0][0].workdir, tmp_path / "run-0")
     one, other = tasks_of([make(0, train__epochs=3), make(1, train__epochs=3)], tmp_path)
-    jobs = [Job(task.config, task.workdir, io.StringIO()) for task in (one, other)]
+    jobs = [(task.config, task.workdir, io.StringIO()) for task in (one, other)]
     with pytest.raises(ValueError, match=r"\[8, 0\] steps"):
-        train_side_by_side(jobs, dataset_of(one.config))
+        train_replicas(jobs, dataset_of(one.config))
     assert [holder(task.workdir) for task in (one, other)] == [None, None]
     assert [len(group) for group in groups([one, other], 8)] == [1, 1]
 

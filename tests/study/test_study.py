@@ -153,15 +153,15 @@ def test_what_an_earlier_report_knows_is_not_trained_again(tiny, tmp_path):
     ("field", "value", "message"),
     [
         ("earlier", "a.parquet,", "config.earlier = 'a.parquet,': must be results.parquet files of earlier reports"),
-        ("protocol", "smal", "config.protocol = 'smal': must be one of full, small, quick; did you mean small?"),
-        ("where", "cloud", "config.where = 'cloud': must be one of here, processes, slurm"),
+        ("protocol", "smal", "config.protocol = 'smal': must be 'full', 'small' or 'quick'; did you mean 'small'?"),
+        ("where", "cloud", "config.where = 'cloud': must be 'here', 'processes' or 'slurm'"),
         ("seeds", 0, "config.seeds = 0: must be an integer in 1 … 1000, or None"),
         ("folds", 1, "config.folds = 1: must be an integer in 2 … 1000"),
         ("seeds", 2**31, "config.seeds = 2147483648: must be an integer in 1 … 1000"),
         ("jobs", True, "config.jobs = True: must be an integer in 1 … 10000, or None"),
         ("report_only", "yes", "config.report_only = 'yes': must be True or False"),
         ("runs", None, "config.runs = None: must be a folder"),
-        ("slurm", 5, "config.slurm: there is no such field"),
+        ("slurm", 5, "config.slurm = 5: must be a section with fields of its own"),
         ("datasets", "mnist,,cifar10", "config.datasets = 'mnist,,cifar10': must be names of datasets"),
     ],
 )

@@ -1,5 +1,6 @@
 """Priors of label and codes: how likely each class is, given pixels and from nothing, and what it costs."""
 
+import copy
 import functools
 
 import jax
@@ -18,6 +19,7 @@ from mtvae_jax.models.encoder import Encoder
 from mtvae_jax.models.priors import CodePrior
 from mtvae_jax.trained.model import Model
 from mtvae_jax.trained.prior import LearnedPrior
+from mtvae_jax.training.prior_objective import PriorObjective
 
 KEY = jax.random.key(0)
 SHAPE = (8, 8, 1)
@@ -50,18 +52,17 @@ def model(method, label_counts):
     config = small_config(method, latent="vq", prior__class_conditional=True, conditioning__grid_stride=2)
     config = resolve(config, SHAPE)
     prior = LearnedPrior(config, SHAPE, len(COUNTS), label_counts=label_counts)
-    prior = prior.with_variables(prior.objective().init(jax.random.key(1)))
+    prior = prior.with_variables(PriorObjective.of(prior).init(jax.random.key(1)))
     return Model(config, SHAPE, init_variables(build_model(config, SHAPE), KEY, SHAPE), prior=prior)
 
 
 def drawn_labels(model, monkeypatch, n, *given, **arguments):
     """Those of `model.sample(n, …)`."""
     seen = []
-    monkeypatch.setattr(LearnedPrior, "_module", lambda prior, _: CodePrior(
-        None, Labels(prior.num_classes), (2, 2), tuple(prior.label_counts)
-    ))
-    prior = model.prior
-    model = model.with_prior(LearnedPrior(prior.config, SHAPE, prior.num_classes, {}, prior.label_counts))
+    prior = copy.copy(model.prior)
+    prior.variables = {}
+    prior._network = CodePrior(None, Labels(prior.num_classes), (2, 2), tuple(prior.label_counts))
+    model = model.with_prior(prior)
     monkeypatch.setattr(Model, "_decode", lambda _, z, m: seen.append(np.asarray(z)) or z)
     monkeypatch.setattr("mtvae_jax.trained.model._embed", lambda network, variables, codes: codes)
     model.sample(n, *given, **arguments)

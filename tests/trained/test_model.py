@@ -17,6 +17,7 @@ from mtvae_jax.trained.model import Model
 from mtvae_jax.trained.prior import LearnedPrior
 from mtvae_jax.training.evaluate import Evaluator
 from mtvae_jax.training.first_stage import train
+from mtvae_jax.training.prior_objective import PriorObjective
 
 KEY = jax.random.key(0)
 GRID = np.zeros((28, 28, 1), bool)
@@ -102,7 +103,7 @@ def test_another_number_of_images_compiles_nothing(latent, model, digits):
 def test_a_model_can_be_pickled(latent, model, images):
     multi = model("multi_decoder", latent)
     prior = LearnedPrior(multi.config, (28, 28, 1), 0)
-    multi = multi.with_prior(prior.with_variables(prior.objective().init(KEY)))
+    multi = multi.with_prior(prior.with_variables(PriorObjective.of(prior).init(KEY)))
     again = pickle.loads(pickle.dumps(multi))
     np.testing.assert_array_equal(again.reconstruct(images, GRID), multi.reconstruct(images, GRID))
     np.testing.assert_array_equal(again.sample(2, KEY, images, GRID), multi.sample(2, KEY, images, GRID))

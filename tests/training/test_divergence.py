@@ -18,23 +18,22 @@ from small_runs import ROOT, small_config
 
 import mtvae_jax.data
 import mtvae_jax.objective
-import mtvae_jax.prior_objective
+import mtvae_jax.training.prior_objective
 from mtvae_jax import figures
-from mtvae_jax.conditioning import image_keys
 from mtvae_jax.config import resolve
 from mtvae_jax.errors import UserError
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
+from mtvae_jax.randomness import Purpose, image_keys
 from mtvae_jax.runs.listing import listing
 from mtvae_jax.runs.row import row
 from mtvae_jax.runs.run import read_run
-from mtvae_jax.trained.prior import LearnedPrior
 from mtvae_jax.training import divergence
 from mtvae_jax.training.clock import Clock
 from mtvae_jax.training.first_stage import train
 from mtvae_jax.training.loop import fit
+from mtvae_jax.training.prior_objective import PriorObjective
 from mtvae_jax.training.second_stage import train_prior
-from mtvae_jax.training.step import Purpose
 from mtvae_jax.workdir.checkpoints import Checkpoints
 from mtvae_jax.workdir.metric_log import read_metrics
 
@@ -83,7 +82,7 @@ def poison(monkeypatch):
         images = images.astype(jnp.float32) / 255.0
         return jnp.where(images[:, :1, :1, :1] == 1.0, jnp.nan, images)
 
-    for module in (mtvae_jax.objective, mtvae_jax.prior_objective):
+    for module in (mtvae_jax.objective, mtvae_jax.training.prior_objective):
         monkeypatch.setattr(module, "intensities", intensities)
 
 
@@ -306,7 +305,7 @@ def test_the_second_stage_is_watched_too(npz, tmp_path, monkeypatch):
     index = int(batches(key, 0)[3][9])
     images[index, 0, 0] = POISON
     data = {"posterior": np.random.default_rng(0).integers(0, 4, (TRAIN, 3, 3), np.int32), "images": images}
-    objective = LearnedPrior(config, (6, 6, 1), 0).objective()
+    objective = PriorObjective(config, (6, 6, 1), 0)
     with pytest.raises(UserError, match=r"^epoch 1, step 4: loss is nan, .*config.prior.learning_rate"):
         fit(objective, data, data, tmp_path, section="prior", clock=Clock(), stream=io.StringIO())
     told = failure(tmp_path)

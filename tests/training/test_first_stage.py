@@ -11,13 +11,13 @@ from small_runs import small_config
 
 import mtvae_jax
 import mtvae_jax.data
-from mtvae_jax.config import resolve
+from mtvae_jax.config import has_second_stage, resolve
 from mtvae_jax.errors import UserError
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model
 from mtvae_jax.training.first_stage import train
 from mtvae_jax.training.loop import Stopped
-from mtvae_jax.training.second_stage import has_second_stage, train_prior
+from mtvae_jax.training.second_stage import train_prior
 from mtvae_jax.workdir.checkpoints import Checkpoints
 from mtvae_jax.workdir.directory import examine_workdir
 from mtvae_jax.workdir.fingerprint import fingerprint
@@ -383,7 +383,8 @@ def test_nothing_is_compiled_after_the_first_epoch(make_run, dataset, tmp_path, 
 
 def test_figures_are_drawn_on_the_way_and_of_the_best_model_at_the_end(make_run, dataset, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("mtvae_jax.training.first_stage.RunFigures.__call__", lambda _, variables, log, *, epoch: drawn.append(epoch))
+    draw = "mtvae_jax.training.first_stage.RunFigures.__call__"
+    monkeypatch.setattr(draw, lambda _, variables, log, *, epoch: drawn.append(epoch))
     config = make_run("plain", train__epochs=5, train__figures_every=2)
     summary = train(config, dataset, tmp_path / "run", stream=io.StringIO())
     assert drawn == [1, 2, 4, summary["best_epoch"]]

@@ -12,9 +12,11 @@ from small_runs import small_config
 
 import mtvae_jax.data
 from mtvae_jax.config import resolve
+from mtvae_jax.models.latents.codes import codebook_collapsed
+from mtvae_jax.models.latents.gaussian import GaussianLatent, posterior_collapsed
+from mtvae_jax.models.latents.vq import VectorQuantiser
 from mtvae_jax.process.progress import Progress
 from mtvae_jax.training.first_stage import train
-from mtvae_jax.training.health import codebook_collapsed, findings, posterior_collapsed
 
 
 @pytest.mark.parametrize(
@@ -57,16 +59,15 @@ def test_a_fair_use_of_any_codebook_is_healthy(size, data):
     assert not codebook_collapsed(data.draw(st.floats(1.5, size)), size)
 
 
-def model(codebook_size=128):
-    return SimpleNamespace(codebook_size=codebook_size)
+GAUSSIAN, CODES = GaussianLatent(16), VectorQuantiser(2, 128, (7, 7))
 
 
 def test_findings_say_what_has_collapsed_and_what_to_do():
-    (found,) = findings({"val/kl": 0.0004, "val/active_units": 1}, model())
+    (found,) = GAUSSIAN.findings({"val/kl": 0.0004, "val/active_units": 1})
     assert found.short == "posterior collapsed"
     assert "KL is 0.0004 nats and 1 dimension of z active" in found.sentence
     assert "config.loss.beta" in found.sentence
-    (found,) = findings({"val/perplexity": 1.02, "val/codes_used": 2 / 128}, model())
+    (found,) = CODES.findings({"val/perplexity": 1.02, "val/codes_used": 2 / 128})
     assert found.short == "codebook collapsed: 2 of 128 codes used"
     assert found.sentence.startswith("codebook collapsed: 2 of 128 codes used, perplexity 1.02; ")
     assert "config.model.codebook_restart" in found.sentence
@@ -78,12 +79,11 @@ def test_findings_say_what_has_collapsed_and_what_to_do():
     [
         {"val/loss": 0.1, "val/kl": 17.0, "val/active_units": 12, "train/kl": 0.0},
         {"val/perplexity": 80.0, "val/codes_used": 0.9, "train/perplexity": 1.0},
-        {"val/loss": 2.3, "val/nats": 80.0},  # a second stage
         {},
     ],
 )
 def test_a_healthy_model_has_no_findings(metrics):
-    assert findings(metrics, model()) == []
+    assert GAUSSIAN.findings(metrics) == CODES.findings(metrics) == []
 
 
 def test_a_warning_stays_on_the_narrowest_line(monkeypatch):
@@ -110,7 +110,7 @@ def test_a_warning_stays_on_the_narrowest_line(monkeypatch):
 )
 def test_a_run_that_collapses_says_so(latent, overrides, warning, digits, tmp_path, monkeypatch):
     if latent == "vq":
-        monkeypatch.setattr("mtvae_jax.training.first_stage.codebook_from_data", lambda objective, _: far_codes(objective))
+        monkeypatch.setattr("mtvae_jax.training.first_stage.start_from_data", lambda objective, _: far_codes(objective))
     np.savez(tmp_path / "tiny.npz", images=digits[:160, 4:28:4, 4:28:4])
     dataset = mtvae_jax.data.load_dataset(f"npz:{tmp_path / 'tiny.npz'}", validation=0.1)
     config = small_config(

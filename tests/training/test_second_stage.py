@@ -13,19 +13,19 @@ from scipy import special, stats
 from small_runs import small_config
 
 import mtvae_jax
-from mtvae_jax.conditioning import condition, image_keys
-from mtvae_jax.config import resolve
+from mtvae_jax.conditioning import condition, draw_masks
+from mtvae_jax.config import has_second_stage, resolve
 from mtvae_jax.data import load_dataset
 from mtvae_jax.errors import UserError
 from mtvae_jax.losses import gaussian_kl_to
 from mtvae_jax.models.encoder import Encoder
 from mtvae_jax.models.priors import GaussianPrior
-from mtvae_jax.objective import draw_masks
-from mtvae_jax.prior_objective import PriorObjective
+from mtvae_jax.randomness import image_keys
 from mtvae_jax.trained.prior import prior_directory
 from mtvae_jax.training.first_stage import train
 from mtvae_jax.training.loop import Stopped
-from mtvae_jax.training.second_stage import count_labels, has_second_stage, train_prior
+from mtvae_jax.training.prior_objective import PriorObjective
+from mtvae_jax.training.second_stage import count_labels, train_prior
 from mtvae_jax.workdir.fingerprint import fingerprint
 from mtvae_jax.workdir.metric_log import read_metrics
 
@@ -33,7 +33,7 @@ RANDOM = np.random.default_rng(0)
 KEY = jax.random.key(0)
 SHAPE = (6, 6, 1)
 GRID = np.zeros(SHAPE, bool)
-GRID[1::4, 1::4] = True
+GRID[::4, ::4] = True  # the grid of stride 4 that a model is trained on, centred
 
 
 # ---------------------------------------------------------------------------------------------- the Gaussian and its KL
@@ -99,13 +99,13 @@ class Recorder:
 
 def recorded(share, method="multi_decoder", latent="vq"):
     config = resolve(small_config(method, latent=latent, prior__unconditional=share), SHAPE)
-    posterior = np.zeros((2, 2), np.int32) if latent == "vq" else np.zeros((2, 4), np.float32)
-    recorder = Recorder()
-    return recorder, PriorObjective(recorder, config, SHAPE, posterior)
+    objective = PriorObjective(config, SHAPE, 0)
+    objective.prior = Recorder()
+    return objective.prior, objective
 
 
 def batch_of(objective, num):
-    shape = (num, 2, 2) if objective.num_codes > 1 else (num, 2, 4)
+    shape = (num, 2, 2) if objective.codes_per_image > 1 else (num, 2, 4)
     images = np.random.default_rng(1).integers(1, 256, (num, *SHAPE), np.uint8)
     return {"posterior": np.zeros(shape, np.int32), "images": images, "labels": np.arange(num) % 3}
 
@@ -401,7 +401,7 @@ def test_the_bound_counts_the_label_but_not_in_a_second_stage_that_an_earlier_ve
 
 def test_nats_of_codes_are_minus_the_sum_of_their_log_probabilities(loaded, tiny):
     model = loaded("vq", "multi_decoder", False)
-    module, variables = model.prior._module(None), model.prior.variables
+    module, variables = model.prior._network, model.prior.variables
     codes = model.posterior(tiny.test)
     m = condition(tiny.test / np.float32(255), np.ones(SHAPE, bool))
 
@@ -420,7 +420,7 @@ def test_nats_of_codes_are_minus_the_sum_of_their_log_probabilities(loaded, tiny
     assert np.abs(nothing - nats).min() > 1e-5  # m matters to every image
 
     # What is reported as p(z) is p(z|m) with nothing revealed.
-    objective = model.prior.objective()
+    objective = PriorObjective.of(model.prior)
     rows = model.prior.rows(codes, tiny.test, None)
     keys = image_keys(KEY, 8)
     terms = jax.jit(objective.evaluation_terms)(variables, rows, keys, keys)
@@ -477,7 +477,7 @@ def test_sampling_does_not_depend_on_the_number_of_samples(loaded):
 def test_labels_choose_the_class(loaded, tiny):
     model = loaded("vq", "plain", True)
     assert model.prior.num_classes == 3
-    module, variables = model.prior._module(None), model.prior.variables
+    module, variables = model.prior._network, model.prior.variables
     codes = model.posterior(tiny.test)
     nats = jax.jit(lambda labels: module.apply(variables, codes, None, labels, method="nats"))
     assert np.abs(nats(np.zeros(8, np.int32)) - nats(np.ones(8, np.int32))).min() > 1e-4

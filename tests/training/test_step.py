@@ -7,12 +7,12 @@ import optax
 import pytest
 
 from mtvae_jax.balancing import softadapt
-from mtvae_jax.conditioning import image_keys
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
 from mtvae_jax.process.devices import first_replica, replicate, shard
+from mtvae_jax.randomness import Purpose, image_keys
 from mtvae_jax.training.optimizer import make_optimizer
-from mtvae_jax.training.step import Purpose, init_state, make_train_steps
+from mtvae_jax.training.step import init_state, make_train_steps
 
 BATCH, NUM_IMAGES = 32, 100  # three steps an epoch, four images left out of each
 

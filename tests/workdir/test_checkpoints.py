@@ -151,7 +151,7 @@ def test_a_checkpoint_that_makes_way_for_another_while_it_is_loaded_is_not_damag
 ):
     config = make_run("plain", train__ema_decay=0.9, train__clip_norm=1.0)
     open_workdir(tmp_path, config, dataset).release()
-    trained, read, reads = Checkpoints(tmp_path / "checkpoints"), Checkpoints.restore, []
+    trained, read, reads = Checkpoints(tmp_path / "checkpoints"), Checkpoints.restore_variables, []
     trained.save(at_step(state, 1), {}, metrics={"val/loss": 9.0})
     trained.wait()
 
@@ -163,7 +163,7 @@ def test_a_checkpoint_that_makes_way_for_another_while_it_is_loaded_is_not_damag
         reads.append(step)
         return read(self, template, step)
 
-    monkeypatch.setattr(Checkpoints, "restore", train_meanwhile)
+    monkeypatch.setattr(Checkpoints, "restore_variables", train_meanwhile)
     assert mtvae_jax.load(tmp_path, which).step == 4
     assert reads == [1, 4]
     trained.close()

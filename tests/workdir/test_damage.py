@@ -391,7 +391,8 @@ def test_a_full_disk_is_one_line_and_with_more_room_the_run_ends_with_the_same_b
 def test_a_disk_that_fills_up_while_orbax_writes_is_one_line(
     settings, dataset, unbroken, small_disk, monkeypatch
 ):
-    monkeypatch.setattr("mtvae_jax.workdir.checkpoints._OVERHEAD", -(1 << 40))  # as where a quota is not known beforehand
+    # As where a quota is not known beforehand
+    monkeypatch.setattr("mtvae_jax.workdir.checkpoints._OVERHEAD", -(1 << 40))
     disk = small_disk(400_000)
     said = refusal(go_on, settings, dataset, disk / "run")
     assert said.startswith(f"{disk}/run/checkpoints: cannot be written (No space left on device); make room, and the")

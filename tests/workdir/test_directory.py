@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from small_runs import ROOT, small_config
 
+import mtvae_jax
 from mtvae_jax.cli import command_line
 from mtvae_jax.config import resolve, to_dict
 from mtvae_jax.data import load_dataset
@@ -172,7 +173,7 @@ def test_a_clone_says_its_commit():
         return
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
     name, _, found = version.partition("+g")
-    assert name == "0.1.0"
+    assert name == mtvae_jax.__version__
     assert commit.startswith(found.removesuffix("-dirty"))
     assert len(found) >= 12
 

@@ -1,6 +1,7 @@
 """The vector-quantised latent: every position of a grid takes the nearest code of a table (thesis 2.2, figure 2.3)."""
 
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +10,17 @@ from flax import linen as nn
 from jax import lax
 
 from mtvae_jax.losses import codebook_loss, commitment_loss, straight_through
-from mtvae_jax.models.latents.output import LatentOutput
+from mtvae_jax.models.latents import codes
+from mtvae_jax.models.latents.protocol import LatentOutput
 from mtvae_jax.models.layers import BATCH_AXIS, Conv
 
 # Of the encoder's outputs at the start. The VQ terms are sums over D, the reconstruction is a mean over pixels: for
 # outputs of size 1 the former are a thousand times the latter, and the quickest way down is to forget all but a few
 # codes (12 epochs of mnist_sample: 5 of 128 in use, error 0.019; so small at the start, 111 and 0.005).
 _INIT_VARIANCE = 1e-4
+
+# The commitment term's weight of van den Oord et al. (2017).
+DEFAULT_COMMITMENT = 0.25
 
 # Of E z², what float32 leaves of Var z where there is none; and below any E z² that float32 can hold.
 _ROUNDING, _NOTHING = 1e-6, 1e-45
@@ -46,7 +51,7 @@ def _central_code(codebook):
 
 
 class VectorQuantiser(nn.Module):
-    """A table of K codes e_k of dimension D. The gradient passes by the quantisation straight through.
+    """A table of K codes e_k of dimension D; see `Latent`. The gradient passes by the quantisation straight through.
 
     The codes follow the encoder's outputs by the gradient of the codebook term, or with `ema_decay` as exponential
     moving averages of the outputs that chose them (van den Oord et al. 2017, appendix A.1), free of the bias towards
@@ -57,7 +62,7 @@ class VectorQuantiser(nn.Module):
 
     **Arguments:** `latent_dim`: D; `codebook_size`: K; `grid`: (h, w); `ema_decay`: of codes and of their use, None
     for codes that follow gradients; `restart_below`: a code is restarted when its use, as a moving average, falls below
-    this share of a fair use of 1/K, 0 for never.
+    this share of a fair use of 1/K, 0 for never; `starts_from_data`: the codes start at outputs of the encoder.
     """
 
     latent_dim: int
@@ -65,8 +70,46 @@ class VectorQuantiser(nn.Module):
     grid: tuple[int, int]
     ema_decay: float | None = None
     restart_below: float = 0.0
+    starts_from_data: bool = False
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = BATCH_AXIS
+
+    short = "vq"
+    title = "VQ-VAE"
+    prior = "codes"
+    knows_prior = False
+    settings: ClassVar = {}
+    refuses: ClassVar = codes.NO_KL
+
+    @staticmethod
+    def defaults(dataset):
+        return {"model.latent_dim": 32, "model.hidden_dims": codes.hidden_dims(dataset), "model.residual_layers": 4}
+
+    @staticmethod
+    def resolve(config, num_values):
+        config.loss.beta = DEFAULT_COMMITMENT if config.loss.beta is None else config.loss.beta
+
+    @staticmethod
+    def scale_beta(loss, factor):
+        loss.beta = DEFAULT_COMMITMENT * factor
+
+    @classmethod
+    def build(cls, settings, grid, dtype, axis_name):
+        return cls(
+            settings.latent_dim,
+            settings.codebook_size,
+            grid,
+            ema_decay=settings.codebook_ema,
+            restart_below=settings.codebook_restart,
+            starts_from_data=settings.codebook_init == "data",
+            dtype=dtype,
+            axis_name=axis_name,
+        )
+
+    @classmethod
+    def describe(cls, config, grid):
+        rows, columns = grid
+        return f"{rows} × {columns} codes out of {config.model.codebook_size}, commitment β = {config.loss.beta:.3g}"
 
     def setup(self):
         size, dim = self.codebook_size, self.latent_dim
@@ -92,9 +135,9 @@ class VectorQuantiser(nn.Module):
         """
         z_e = self.projection(features).astype(jnp.float32)
         codebook = self.codebook if self.ema_decay is None else lax.stop_gradient(self.codebook)
-        codes = nearest_codes(lax.stop_gradient(z_e), codebook)
-        z_q = codebook[codes]
-        chosen = jax.nn.one_hot(codes.reshape(len(codes), -1), self.codebook_size)  # [B, h·w, K]
+        indices = nearest_codes(lax.stop_gradient(z_e), codebook)
+        z_q = codebook[indices]
+        chosen = jax.nn.one_hot(indices.reshape(len(indices), -1), self.codebook_size)  # [B, h·w, K]
         if train and self.keeps_averages and not self.is_initializing():
             self._follow(lax.stop_gradient(z_e), chosen, keys)
         from_centre = z_e - lax.stop_gradient(jnp.mean(self.codebook, axis=0))
@@ -106,19 +149,41 @@ class VectorQuantiser(nn.Module):
             "output": jnp.mean(from_centre, axis=(1, 2)),
             "output_square": jnp.mean(jnp.sum(from_centre**2, axis=-1), axis=(1, 2)),
         }
-        return LatentOutput(straight_through(z_e, z_q), terms, codes)
+        return LatentOutput(straight_through(z_e, z_q), terms, indices)
 
     def outputs(self, features):
         """z_e, the encoder's outputs before quantisation: float32 [B, h, w, D]."""
         return self.projection(features).astype(jnp.float32)
 
-    def embed(self, codes):
+    def embed(self, indices):
         """Codes int [...] → z_q float32 [..., D]."""
-        return self.codebook[codes]
+        return self.codebook[indices]
 
     def prior_sample(self, key, num):
         """z_q [num, h, w, D] of codes that are all equally likely: what there is before a prior has been learned."""
         return self.embed(jax.random.randint(key, (num, *self.grid), 0, self.codebook_size))
+
+    @property
+    def num_codes(self):
+        return self.codebook_size
+
+    @property
+    def posterior_row(self):
+        return jax.ShapeDtypeStruct(self.grid, jnp.int32)
+
+    @property
+    def codes_per_image(self):
+        return math.prod(self.grid)
+
+    @property
+    def start(self):
+        """Starts the codes at outputs of the encoder as it is before training, so that every code is near some."""
+        return self._start_from if self.starts_from_data else None
+
+    def _start_from(self, params, outputs, key):
+        size = self.codebook_size
+        chosen = jax.random.choice(key, len(outputs), (size,), replace=len(outputs) < size)
+        return params | {"codebook": outputs[chosen]}
 
     @property
     def term_shapes(self):
@@ -146,18 +211,19 @@ class VectorQuantiser(nn.Module):
         scale; `perplexity` = exp(entropy) and `codes_used`, the share of codes that occur, of all codes of the split;
         `nats`: the code length under a uniform prior.
         """
-        usage = np.asarray(means["usage"], np.float64)
-        used = usage[usage > 0]
         square = float(means["output_square"])
         variance = square - float(np.sum(np.square(means["output"], dtype=np.float64)))
         return {
             "vq": float(means["codebook"] + beta * means["commitment"]),
             # Outputs that are all alike have no variance but what rounding leaves.
             "quantisation_error": float(means["commitment"]) / max(variance, _ROUNDING * square, _NOTHING),
-            "perplexity": float(np.exp(-np.sum(used * np.log(used)))),
-            "codes_used": len(used) / self.codebook_size,
-            "nats": math.prod(self.grid) * math.log(self.codebook_size),
+            **codes.use_of_codes(means["usage"], self.grid),
         }
+
+    def findings(self, metrics):
+        remedy = ("restart unused codes with config.model.codebook_restart, or let them follow averages with "
+                  "config.model.codebook_ema")
+        return codes.findings(metrics, self.num_codes, remedy)
 
     def after_update(self, before, params, stats):
         """Moves codes by their averages, and restarts those that are hardly used."""

@@ -8,6 +8,7 @@ import functools
 import numpy as np
 
 from mtvae_jax import figures
+from mtvae_jax.errors import number_of
 from mtvae_jax.figures.comparison import Level, Line, Panel, comparison
 from mtvae_jax.figures.forest import Effect, Group, forest
 from mtvae_jax.figures.loss_curves import TERMS
@@ -16,7 +17,6 @@ from mtvae_jax.study.report.formats import effect, listed, number
 from mtvae_jax.study.report.looks import LATENTS, WARMUP_MARKS, file_name, mark, model_label
 from mtvae_jax.study.report.replicates import LEVEL, mean_interval, replicates, values_of, values_on_axis
 from mtvae_jax.study.statistics import mean_effect
-from mtvae_jax.wording import number_of
 
 _PANELS = {term.key: (term.name, term.unit, term.log) for term in TERMS} | {
     "active_units": ("Active units", "latent dimensions", False),

@@ -1,11 +1,11 @@
 """Sentences made of measured numbers: each says what was found, on how many pairs of runs, and nothing besides."""
 
+from mtvae_jax.errors import number_of
 from mtvae_jax.study.report.document import Paragraph
 from mtvae_jax.study.report.formats import count, effect, listed, number
 from mtvae_jax.study.report.looks import LATENTS, ORDER, model_label
 from mtvae_jax.study.report.parts import decisive, parts_of
 from mtvae_jax.study.report.replicates import replicates, values_of
-from mtvae_jax.wording import number_of
 
 THESIS_EPOCHS = 100
 THESIS_DATASETS = ("mnist", "cifar10", "celeb_a")

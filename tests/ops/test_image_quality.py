@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtvae_jax.image_quality import psnr, ssim
+from mtvae_jax.ops.image_quality import psnr, ssim
 
 
 def brute_force_ssim(x, y, length):

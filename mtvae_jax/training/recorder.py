@@ -1,4 +1,4 @@
-"""A run while it is trained: where it goes on, what it keeps on disk and what it says."""
+"""What a run keeps on disk and what it says while it is trained, and where it goes on."""
 
 import contextlib
 import math
@@ -11,14 +11,14 @@ from mtvae_jax.errors import UserError
 from mtvae_jax.process import distributed
 from mtvae_jax.process.progress import Progress
 from mtvae_jax.training.divergence import forget
-from mtvae_jax.training.health import findings
+from mtvae_jax.training.optimizer import make_optimizer
 from mtvae_jax.training.step import init_state
 from mtvae_jax.workdir.checkpoints import Checkpoints
 from mtvae_jax.workdir.metric_log import MetricLog
 
 
-class Trainee:
-    """One of the runs that `fit` trains, be it the only one. As a context manager it leaves no file open.
+class Recorder:
+    """The checkpoints, metrics, figures and lines of a run. As a context manager it leaves no file open.
 
     **Arguments:** `objective`: an `Objective` or a `PriorObjective`; `directory`: for checkpoints, metrics and events;
     `clock`: a `Clock`; `start`: function of the state at step 0 that gives the state to start from; `headline`: lines
@@ -26,18 +26,20 @@ class Trainee:
     epoch; `stream`: where progress goes, standard output if None.
     """
 
-    def __init__(self, objective, directory, *, clock, start=None, headline=(), draw=None, stream=None):
+    def __init__(
+        self, objective, directory, steps_per_epoch, *, clock, start=None, headline=(), draw=None, stream=None
+    ):
         self.objective, self.directory, self.clock = objective, Path(directory), clock
+        self._steps_per_epoch, self._epochs = steps_per_epoch, objective.settings.epochs
         self._start, self._headline, self._draw, self._stream = start, headline, draw, stream
         self._open = contextlib.ExitStack()
 
-    def begin(self, optimizer, steps_per_epoch):
-        """Restores what was saved, if anything was. **Returns:** the state to go on from, host arrays."""
-        self._optimizer, self._steps_per_epoch = optimizer, steps_per_epoch
-        self._epochs = self.objective.settings.epochs
-        state = init_state(self.objective, optimizer)
+    def restore(self):
+        """Opens the files, and restores what was saved, if anything was. **Returns:** the state to go on from, host
+        arrays."""
         self._checkpoints = Checkpoints(self.directory / "checkpoints")
         self._open.callback(self._checkpoints.close)
+        state = self._fresh_state()
         restored, records = self._checkpoints.restore_latest(state), None
         if restored is not None:
             state, records = restored.state, restored.record.get("epochs")
@@ -45,14 +47,14 @@ class Trainee:
         elif self._start is not None:
             state = self._start(state)
         step = int(state.step)
-        self._log = MetricLog(self.directory, resume_epoch=step // steps_per_epoch, records=records)
+        self._log = MetricLog(self.directory, resume_epoch=step // self._steps_per_epoch, records=records)
         self._open.callback(self._log.close)
-        self._progress = Progress(total_epochs=self._epochs, steps_per_epoch=steps_per_epoch, stream=self._stream)
+        self._progress = Progress(total_epochs=self._epochs, steps_per_epoch=self._steps_per_epoch, stream=self._stream)
         self._open.callback(self._progress.close)
         for line in (*self._headline, *(restored.notes if restored else ()), *self._log.notes):
             self.say(line)
         if step:
-            self.say(f"goes on after step {step:,} of {self._epochs * steps_per_epoch:,}")
+            self.say(f"goes on after step {step:,} of {self._epochs * self._steps_per_epoch:,}")
         self._best = min((record["val/loss"] for record in self._log.records), default=math.inf)
         return _on_host(state)
 
@@ -93,7 +95,7 @@ class Trainee:
 
         # Report
         is_best, self._best = metrics["val/loss"] < self._best, min(self._best, metrics["val/loss"])
-        warnings = [found.short for found in findings(metrics, self.objective.config.model)]
+        warnings = [found.short for found in self.objective.findings(metrics)]
         self._progress.epoch_end(
             epoch=epoch, metrics=metrics, images_per_second=speed, is_best=is_best, warnings=warnings
         )
@@ -124,7 +126,7 @@ class Trainee:
     def last_good(self):
         """What training can be repeated from, host arrays: the state that was saved last, or the one it began with."""
         self._checkpoints.wait()
-        state = init_state(self.objective, self._optimizer)
+        state = self._fresh_state()
         if self._checkpoints.latest_step is not None:
             state, _ = self._checkpoints.restore(state, self._checkpoints.latest_step)
         elif self._start is not None:
@@ -145,6 +147,9 @@ class Trainee:
         self._checkpoints.prune()
         self.close()
         return best.eval_variables, record, records
+
+    def _fresh_state(self):
+        return init_state(self.objective, make_optimizer(self.objective.settings, self._steps_per_epoch))
 
     def close(self):
         """Waits until everything is on disk; closing again does nothing."""

@@ -1,15 +1,14 @@
 """The second stage's loss: what the posterior of a frozen model costs under a learned prior (thesis 2.2.2)."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mtvae_jax.conditioning import condition
-from mtvae_jax.config import is_quantised
-from mtvae_jax.objective import draw_masks, intensities, knob
-from mtvae_jax.training.step import Purpose
+from mtvae_jax.conditioning import condition, draw_masks
+from mtvae_jax.models import build_latent
+from mtvae_jax.models.priors import build_prior, init_prior
+from mtvae_jax.objective import intensities, knob
+from mtvae_jax.randomness import Purpose
 
 
 @struct.dataclass
@@ -31,30 +30,30 @@ class PriorObjective:
 
     A prior that sees pixels learns p(z) beside p(z|m): for the share `prior.unconditional` of images m is left empty.
 
-    **Arguments:** `prior`: from `build_prior`; `config`: resolved; `posterior`: one row of it, an array or its shape.
+    **Arguments:** `config`: resolved; `image_shape`: (H, W, C); `num_classes`: of the labels, 0 without;
+    `label_counts`: as of a `models.priors.CodePrior`.
     """
 
-    def __init__(self, prior, config, image_shape, posterior):
-        self.prior = prior
+    @classmethod
+    def of(cls, prior):
+        """The objective of a `LearnedPrior`."""
+        return cls(prior.config, prior.image_shape, prior.num_classes, prior.label_counts)
+
+    def __init__(self, config, image_shape, num_classes, label_counts=None):
+        self.prior = build_prior(config, image_shape, num_classes, label_counts)
+        self.latent = build_latent(config, image_shape)
         self.config = config
         self.image_shape = tuple(image_shape)
         self.settings = config.prior
         self.balancing = None  # a loss of one part
         self.varying = ()
         self.base_key = jax.random.fold_in(jax.random.key(config.seed), Purpose.PRIOR)
-        self._posterior = posterior
         self._conditional = config.prior.unconditional < 1
-        # Codes are counted one by one; a Gaussian z is one thing.
-        self.num_codes = math.prod(posterior.shape) if is_quantised(config.model.latent) else 1
+        self.codes_per_image = self.latent.codes_per_image
 
     def init(self, key):
         """Fresh variables: {"params": …, "batch_stats": …}."""
-        height, width, channels = self.image_shape
-        posterior = jnp.zeros((1, *self._posterior.shape), self._posterior.dtype)
-        m = jnp.zeros((1, height, width, channels + 1)) if self._conditional else None
-        labels = jnp.zeros((1,), jnp.int32) if self.settings.class_conditional else None
-        init = jax.jit(lambda key: self.prior.init(key, posterior, m, labels, train=True, method="nats"))
-        return {"batch_stats": {}} | init(key)
+        return init_prior(self.prior, self.latent, self.config, self.image_shape, key)
 
     @property
     def knobs(self):
@@ -71,13 +70,13 @@ class PriorObjective:
     def training_loss(self, params, batch_stats, batch, noise_keys, mask_keys, knobs=None):
         """The loss to be minimised, nats a code; returns and arguments as `Objective.training_loss`."""
         nats, batch_stats = self._training_nats(params, batch_stats, batch, noise_keys, mask_keys, knobs)
-        loss = jnp.mean(nats) / self.num_codes
+        loss = jnp.mean(nats) / self.codes_per_image
         return loss, (batch_stats, {"loss": loss})
 
     def training_terms(self, params, batch_stats, batch, noise_keys, mask_keys, knobs=None):
         """The loss of each image, and the new batch statistics, as `Objective.training_terms`."""
         nats, batch_stats = self._training_nats(params, batch_stats, batch, noise_keys, mask_keys, knobs)
-        return {"loss": nats / self.num_codes}, batch_stats
+        return {"loss": nats / self.codes_per_image}, batch_stats
 
     def _training_nats(self, params, batch_stats, batch, noise_keys, mask_keys, knobs):
         m, knobs = None, self.knobs if knobs is None else knobs
@@ -122,11 +121,14 @@ class PriorObjective:
         if "loss" not in metrics:
             share = self.settings.unconditional
             parts = (share * metrics.get("nats", 0.0), (1.0 - share) * metrics.get("nats_conditioned", 0.0))
-            metrics["loss"] = sum(parts) / self.num_codes
+            metrics["loss"] = sum(parts) / self.codes_per_image
         for suffix in ("", "_conditioned"):
-            if f"nats{suffix}" in metrics and self.num_codes > 1:
-                metrics[f"nats_per_code{suffix}"] = metrics[f"nats{suffix}"] / self.num_codes
+            if f"nats{suffix}" in metrics and self.codes_per_image > 1:
+                metrics[f"nats_per_code{suffix}"] = metrics[f"nats{suffix}"] / self.codes_per_image
         return metrics
+
+    def findings(self, metrics):
+        return []
 
     def _revealed(self, images, mask_keys, knobs):
         images = intensities(images)

@@ -1,4 +1,4 @@
-"""Effects on pairs of runs, how sure they are, and whether they are small enough to be none.
+"""Effects on pairs of runs, and how sure they are.
 
 Pairs share all that could make both runs good or bad at once, such as seed and data: the interval is that of the mean
 of their differences. A value that is not finite is unknown, and the pair it belongs to is left out. All functions take
@@ -38,39 +38,18 @@ def paired_effects(a, b, *, unit="percent"):
     return np.where(np.isfinite(effects), effects, np.nan)
 
 
-def paired_effect(a, b, *, unit="percent", level=0.95):
-    """Mean effect over pairs, with Student's t interval.
-
-    **Arguments:** `a`, `b`: float [..., n], pair by pair; `unit`: see `paired_effects`; `level`: of the interval.
-    **Returns:** `Estimate` of [...] arrays.
-    """
-    return mean_effect(paired_effects(a, b, unit=unit), level=level)
-
-
 def mean_effect(effects, *, level=0.95):
     """Mean of independent effects, with Student's t interval.
+
+    An interval of `level` 1 − 2α lies inside a region exactly where two one-sided t tests (Schuirmann 1987) call the
+    mean effect equivalent at α: 90 % for 5 %.
 
     **Arguments:** `effects`: float [..., n]; `level`: of the interval.
     **Returns:** `Estimate` of [...] arrays.
     """
-    effects = np.asarray(effects, float)
-    mean, pairs = _mean(effects, (-1,))
-    return _student(mean, _variance(effects, mean, pairs) / np.maximum(pairs, 1), pairs - 1, pairs, level)
-
-
-def equivalence(a, b, low, high, *, unit="percent"):
-    """Two one-sided t tests of whether the mean effect lies between `low` and `high` (Schuirmann 1987).
-
-    Their p is below α exactly where the interval of `paired_effect` at `level` 1 − 2α lies between both: 90 % for 5 %.
-
-    **Arguments:** as `paired_effect`; `low`, `high`: of the region that counts as equivalent, either may be infinite.
-    **Returns:** p, float [...]: of the mean effect lying outside of the region; NaN for fewer than 2 pairs.
-    """
-    effects = paired_effects(a, b, unit=unit)
-    mean, pairs = _mean(effects, (-1,))
-    error = np.sqrt(_variance(effects, mean, pairs) / np.maximum(pairs, 1))
-    p_above, p_below = (_upper_tail(distance, error, pairs - 1) for distance in (mean - low, high - mean))
-    return np.maximum(p_above, p_below)
+    known = _known(effects)
+    pairs = known.count(-1)
+    return _student(_filled(known.mean(-1)), _variance(known) / np.maximum(pairs, 1), pairs - 1, pairs, level)
 
 
 def bootstrap_effect(effects, *, level=0.95, rng, resamples=4000):
@@ -91,61 +70,42 @@ def bootstrap_effect(effects, *, level=0.95, rng, resamples=4000):
     `resamples`: 4000 leave 1 % of chance in the interval's width.
     **Returns:** `Estimate` of [...] arrays; its p comes from the same t.
     """
-    effects = np.asarray(effects, float)
-    known = np.isfinite(effects)
-    mean, pairs = _mean(effects, (-2, -1))
-    num_folds, num_seeds = known.any(-1).sum(-1), known.any(-2).sum(-1)
+    known = _known(effects)
+    num_folds, num_seeds = ((known.count(axis) > 0).sum(-1) for axis in (-1, -2))
     clusters = np.where(num_folds > 1, num_folds, num_seeds)
-    variance = _bootstrap_variance(np.where(known, effects, 0.0), known, rng, resamples)
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance = variance * clusters / (clusters - 1)
-    return _student(mean, variance, clusters - 1, pairs, level)
+        variance = _bootstrap_variance(known, rng, resamples) * clusters / (clusters - 1)
+    return _student(_filled(known.mean((-2, -1))), variance, clusters - 1, known.count((-2, -1)), level)
 
 
-def student_quantile(probability, degrees):
-    """The quantile of Student's t distribution; NaN without a degree of freedom."""
-    from scipy.stats import t
-
-    return t.ppf(probability, np.where(np.asarray(degrees) > 0, degrees, np.nan))
-
-
-def _bootstrap_variance(effects, known, rng, resamples):
+def _bootstrap_variance(known, rng, resamples):
     """Of the mean of the known effects [..., folds, seeds], where each draw takes some rows and columns repeatedly."""
-    folds, seeds = (rng.multinomial(n, np.full(n, 1 / n), resamples) for n in effects.shape[-2:])
+    folds, seeds = (rng.multinomial(n, np.full(n, 1 / n), resamples) for n in known.shape[-2:])
     weights = (folds[:, :, None] * seeds[:, None, :]).reshape(resamples, -1).T.astype(float)
-    flat = (*effects.shape[:-2], weights.shape[0])
-    totals, counts = effects.reshape(flat) @ weights, known.reshape(flat).astype(float) @ weights
-    drawn = np.where(counts > 0, totals / np.maximum(counts, 1), np.nan)  # NaN: a draw of missing runs alone
-    mean, num = _mean(drawn, (-1,))
-    return _variance(drawn, mean, num)
+    flat = known.reshape(*known.shape[:-2], -1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN: a draw of missing runs alone
+        return _variance(_known((flat.filled(0.0) @ weights) / ((~flat.mask).astype(float) @ weights)))
 
 
-def _mean(values, axes):
-    """(mean, number) of the known values along the last axes; NaN without any."""
-    known = np.isfinite(values)
-    number = known.sum(axes)
-    total = np.where(known, values, 0.0).sum(axes)
-    return np.where(number > 0, total / np.maximum(number, 1), np.nan), number
+def _known(values):
+    return np.ma.masked_invalid(np.asarray(values, float))
 
 
-def _variance(values, mean, number):
-    """Unbiased, of the known values along the last axis; NaN for fewer than two."""
-    deviations = np.where(np.isfinite(values), values - mean[..., None], 0.0)
-    return np.where(number > 1, (deviations**2).sum(-1) / np.maximum(number - 1, 1), np.nan)
+def _filled(values):
+    return np.ma.filled(values, np.nan)
+
+
+def _variance(known):
+    """Unbiased, along the last axis; NaN for fewer than two."""
+    return _filled(known.var(-1, ddof=1))
 
 
 def _student(mean, variance, degrees, pairs, level):
-    error = np.sqrt(variance)
-    half = student_quantile((1.0 + level) / 2.0, degrees) * error
-    p = np.minimum(2.0 * _upper_tail(np.abs(mean), error, degrees), 1.0)
-    return Estimate(mean, mean - half, mean + half, pairs, p)
-
-
-def _upper_tail(distance, error, degrees):
-    """P(t > distance / error); without an error 0 for a positive distance and 1 otherwise."""
+    """The `Estimate` of a mean with this variance of its own; SciPy gives NaN without a degree of freedom."""
     from scipy.stats import t
 
-    degrees = np.where(degrees > 0, degrees, np.nan)
+    error = np.sqrt(variance)
+    half = t.ppf((1.0 + level) / 2.0, degrees) * error
     with np.errstate(divide="ignore", invalid="ignore"):
-        tail = t.sf(distance / error, degrees)
-    return np.where(error > 0, tail, np.where(np.isnan(error), np.nan, np.where(distance > 0, 0.0, 1.0)))
+        p = np.where((mean == 0) & (error == 0), 1.0, 2.0 * t.sf(np.abs(mean) / error, degrees))
+    return Estimate(mean, mean - half, mean + half, pairs, p)

@@ -80,8 +80,7 @@ def write_report(results, folder):
     from mtvae_jax.study.report.compose import compose
     from mtvae_jax.study.report.document import Figure
     from mtvae_jax.study.report.drawings import draw
-    from mtvae_jax.study.report.html import to_html
-    from mtvae_jax.study.report.markdown import to_markdown
+    from mtvae_jax.study.report.render import to_html, to_markdown
 
     folder = Path(folder)
     document = compose(results)

@@ -6,6 +6,7 @@ from mtvae_jax.study.report.document import Document, Paragraph, Section
 from mtvae_jax.study.report.formats import listed
 from mtvae_jax.study.report.looks import LATENTS, file_name, short_names
 from mtvae_jax.study.report.parts import parts_of, spoken_to
+from mtvae_jax.study.report.replicates import by_model
 from mtvae_jax.study.report.sections import OUTLINE
 
 
@@ -113,8 +114,11 @@ def _closing(results, claims, names):
 
 
 def _compared(results, names, dataset, latent):
-    table = tables.levels(results, names, dataset, latent)
-    return [] if table is None else [Paragraph(paragraphs.best_models(results, names, dataset, latent)), table]
+    models = by_model(results.rows, dataset, latent)
+    if len(models) < 2:
+        return []
+    return [Paragraph(paragraphs.best_models(models, names[dataset], latent)),
+            tables.levels(models, names[dataset], latent)]
 
 
 def _parts(claims):

@@ -1,4 +1,4 @@
-"""A report as data: what it says, before it is decided whether it becomes HTML or Markdown.
+"""A report as data: what it says, before the templates decide how it looks as HTML and as Markdown.
 
 All text is plain: what it may hold of either format's own signs is escaped where it is written.
 """
@@ -7,15 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
-def tidy(text):
-    """`text` on one line, no per cent sign torn from its number."""
-    return text.replace("\n", " ").replace(" %", "\u202f%")
-
-
 @dataclass(frozen=True)
 class Paragraph:
     """**Attributes:** `lead`: its first words, in bold; `note`: said in a smaller voice."""
 
+    kind = "paragraph"
     text: str
     lead: str = ""
     note: bool = False
@@ -36,6 +32,7 @@ class Table:
     the row; `numeric`: indices of columns of numbers; `stacked`: a narrow screen shows a row as a block of lines.
     """
 
+    kind = "table"
     caption: str
     columns: tuple
     rows: tuple
@@ -49,6 +46,7 @@ class Figure:
     gives a matplotlib figure; `picture`: made of images, which have no narrow form and stay pixels.
     """
 
+    kind = "figure"
     name: str
     caption: str
     alt: str

@@ -31,21 +31,18 @@ def with_unit(text, unit):
 
 
 def effect(value, low, high, unit):
-    """A difference with its interval: "−4.23 % [−5.12, −3.35]", to two digits of the interval's half width."""
+    """A difference with its interval: "−4.23 % [−5.12, −3.35]"."""
+    return " ".join(effect_cells(value, low, high, unit)).removesuffix(f" {NOTHING}")
+
+
+def effect_cells(value, low, high, unit):
+    """Both apart, to two digits of the interval's half width; a dash for what is None."""
     if value is None:
-        return NOTHING
+        return NOTHING, NOTHING
     if low is None or high is None:
-        return with_unit(signed(value, _decimals(abs(value) / 10)), unit)
+        return with_unit(signed(value, _decimals(abs(value) / 10)), unit), NOTHING
     places = _places(low, high)
-    return f"{with_unit(signed(value, places), unit)} [{signed(low, places)},{_SPACE}{signed(high, places)}]"
-
-
-def interval(low, high, unit):
-    """The interval alone: "[−5.12, −3.35]"."""
-    if low is None or high is None:
-        return NOTHING
-    places = _places(low, high)
-    return f"[{signed(low, places)},{_SPACE}{signed(high, places)}]"
+    return with_unit(signed(value, places), unit), f"[{signed(low, places)},{_SPACE}{signed(high, places)}]"
 
 
 def mean(value, low, high):

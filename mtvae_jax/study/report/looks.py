@@ -1,5 +1,6 @@
 """What models, datasets and metrics are called, and the colour that a model keeps through all figures."""
 
+import re
 from collections import Counter
 from pathlib import PurePath
 
@@ -41,5 +42,4 @@ def short_names(datasets):
 
 def file_name(*parts):
     """A name for a file made of `parts`, of letters, digits, dashes and underscores alone."""
-    text = "_".join(str(part) for part in parts)
-    return "".join(letter if (letter.isascii() and letter.isalnum()) or letter in "-_" else "_" for letter in text)
+    return re.sub(r"[^\w-]", "_", "_".join(map(str, parts)), flags=re.ASCII)

@@ -3,9 +3,9 @@
 from mtvae_jax.errors import number_of
 from mtvae_jax.study.report.document import Paragraph
 from mtvae_jax.study.report.formats import count, effect, listed, number
-from mtvae_jax.study.report.looks import LATENTS, ORDER, model_label
+from mtvae_jax.study.report.looks import LATENTS, model_label
 from mtvae_jax.study.report.parts import decisive, parts_of
-from mtvae_jax.study.report.replicates import replicates, values_of
+from mtvae_jax.study.report.replicates import values_of
 
 THESIS_EPOCHS = 100
 THESIS_DATASETS = ("mnist", "cifar10", "celeb_a")
@@ -71,28 +71,20 @@ def tally(claims, of="that runs of this study speak to"):
     return f"Of the {len(claims)} claims {of}, {listed(said)}."
 
 
-def best_models(results, names, dataset, latent):
-    """Which model reaches the lowest figures; None where fewer than two were run."""
-    term, unit, name = {"gaussian": ("kl", " nats", "KL divergence"), "vq": ("vq", "", "VQ objective")}[latent]
+def best_models(models, name, latent):
+    """Which of the models, as `by_model` gives them, reach the lowest and the highest figures."""
+    term = {"gaussian": ("kl", "KL divergence", " nats"), "vq": ("vq", "VQ objective", "")}[latent]
     found = []
-    for metric, what, after in (("reconstruction", "reconstruction from z", ""), (term, name, unit)):
-        means = {}
-        for kind in ORDER:
-            rows = replicates(results.rows, dataset=dataset, latent=latent, method=kind[0], sampling=kind[1])
-            values = values_of(rows, f"test/{metric}")
-            if len(values):
-                means[model_label(*kind)] = values.mean()
+    for metric, what, after in (("reconstruction", "reconstruction from z", ""), term):
+        values = {model: values_of(runs, f"test/{metric}") for model, runs in models.items()}
+        means = sorted((known.mean(), model_label(*model)) for model, known in values.items() if len(known))
         if len(means) < 2:
-            return None
-        (best, low), (worst, high) = min(means.items(), key=_second), max(means.items(), key=_second)
+            return "Fewer than two models have finite figures."
+        (low, best), *_, (high, worst) = means
         found.append(f"the lowest {what} is that of {best} ({number(low)}{after}), the highest that of {worst} "
                      f"({number(high)}{after})")
-    return (f"{LATENTS[latent]} on {names[dataset]}, means over seeds: {listed(found)}. Which of these differences are "
-            "more than chance the tables of chapter 4 say.")
-
-
-def _second(pair):
-    return pair[1]
+    return (f"{LATENTS[latent]} on {name}, means over seeds: {listed(found)}. Which of these differences are more than "
+            "chance the tables of chapter 4 say.")
 
 
 def limitations(results, names, claims):

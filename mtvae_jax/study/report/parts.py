@@ -1,42 +1,25 @@
-"""The verdicts as the report reads them: one flat record for each part of a claim on each dataset.
+"""The verdicts as the report reads them: one flat record for each part of a claim on each dataset."""
 
-They come as `mtvae_jax.study.verdicts.ClaimResult.to_dict` gives them: what is not known is None, an open end of what
-is expected too.
-"""
-
-import dataclasses
 import math
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """**Attributes:** `claim`: "C1"; `name`; `latents`: of the runs it compares; `unit`; `expected_words`; `expected`:
-    (low, high); `effect`, `low`, `high`: None where there is none; `pairs`; `verdict`; `pair_effects`: of each pair;
-    `exploratory`: has no say in the claim's verdict; `sentence`: what was measured; `reason`: of there being no
-    verdict, else None."""
-
-    claim: str
-    name: str
-    latents: tuple
-    dataset: str
-    unit: str
-    expected_words: str
-    expected: tuple
-    effect: float | None
-    low: float | None
-    high: float | None
-    pairs: int
-    verdict: str
-    pair_effects: tuple
-    exploratory: bool
-    sentence: str
-    reason: str | None
+from types import SimpleNamespace
 
 
 def parts_of(claim):
-    """The `Part`s of one claim, a part with its datasets before the next part."""
+    """The parts of one claim, a part with its datasets before the next part.
+
+    **Arguments:** `claim`: as `mtvae_jax.study.verdicts.ClaimResult.to_dict` gives it.
+    **Returns:** a list of records with what that says of the part and of what was found on `dataset`, and: `claim`: its
+    id; `name`: without the remark that the part is exploratory; `expected`: (low, high), open ends infinite.
+    """
     return [
-        _part(claim, part, dataset, found) for part in claim["parts"] for dataset, found in part["datasets"].items()
+        SimpleNamespace(**part | found | {
+            "claim": claim["id"],
+            "dataset": dataset,
+            "name": part["name"].removesuffix(" (exploratory)"),
+            "expected": tuple(open_ if end is None else end
+                              for end, open_ in zip(part["expected"], (-math.inf, math.inf), strict=True)),
+        })
+        for part in claim["parts"] for dataset, found in part["datasets"].items()
     ]
 
 
@@ -48,35 +31,5 @@ def spoken_to(claim):
 def decisive(claim):
     """The part that a claim's verdict hangs on: the first of those that have the same verdict."""
     parts = [part for part in parts_of(claim) if not part.exploratory]
-    return next((part for part in parts if part.verdict == claim["verdict"] and part.pairs),
-                next((part for part in parts if part.verdict == claim["verdict"]), parts[0]))
-
-
-def _part(claim, part, dataset, found):
-    return Part(
-        claim=claim["id"],
-        name=part["name"].removesuffix(" (exploratory)"),
-        latents=tuple(part["latents"]),
-        dataset=dataset,
-        unit=part["unit"],
-        expected_words=part["expected_words"],
-        expected=(_end(part["expected"][0], -math.inf), _end(part["expected"][1], math.inf)),
-        effect=_finite(found["effect"]),
-        low=_finite(found["low"]),
-        high=_finite(found["high"]),
-        pairs=found["pairs"],
-        verdict=found["verdict"],
-        pair_effects=tuple(found["pair_effects"]),
-        exploratory=part["exploratory"],
-        sentence=found["sentence"],
-        reason=found["reason"],
-    )
-
-
-def _finite(value):
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _end(value, default):
-    """JSON has no infinity: an open end is None or a string."""
-    return default if value is None else float(value)
+    agreeing = [part for part in parts if part.verdict == claim["verdict"]]
+    return next((part for part in agreeing if part.pairs), (agreeing or parts)[0])

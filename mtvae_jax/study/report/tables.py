@@ -1,10 +1,11 @@
 """The tables of a report."""
 
+from mtvae_jax.study.report import formats
 from mtvae_jax.study.report.document import Table, Verdict
-from mtvae_jax.study.report.formats import NOTHING, count, duration, effect, interval, listed, mean, number, with_unit
-from mtvae_jax.study.report.looks import LATENTS, ORDER, model_label
+from mtvae_jax.study.report.formats import NOTHING, count, effect, listed, mean, number, with_unit
+from mtvae_jax.study.report.looks import LATENTS, model_label
 from mtvae_jax.study.report.parts import decisive
-from mtvae_jax.study.report.replicates import mean_interval, replicates, values_of
+from mtvae_jax.study.report.replicates import mean_interval, values_of
 
 _SPLITS = ("train", "validation", "test")
 _SETTINGS = {
@@ -30,7 +31,7 @@ def what_was_run(results):
         ("Runs", runs + (f", {len(results.failed)} failed" if results.failed else "")),
         ("Date", results.date),
         ("Device", results.device),
-        (f"Computing time of {there}", duration(results.hours)),
+        (f"Computing time of {there}", formats.duration(results.hours)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in results.versions.items())),
     ]
     return Table("The study.", ("What", "Value"), tuple(rows))
@@ -85,8 +86,7 @@ def effects(parts, names, caption):
             part.claim,
             part.name,
             names[part.dataset],
-            NOTHING if part.effect is None else _effect_alone(part),
-            interval(part.low, part.high, part.unit),
+            *formats.effect_cells(part.effect, part.low, part.high, part.unit),
             str(part.pairs),
             part.expected_words,
             Verdict(part.verdict, part.exploratory),
@@ -95,11 +95,6 @@ def effects(parts, names, caption):
     )
     columns = ("Claim", "Part", "Dataset", "Effect", "Interval", "Pairs", "Expected", "Verdict")
     return Table(caption, columns, rows, numeric=(3, 4, 5), stacked=True)
-
-
-def _effect_alone(part):
-    """With as many digits as in its interval."""
-    return effect(part.effect, part.low, part.high, part.unit).partition(" [")[0]
 
 
 _LEVELS = {
@@ -119,20 +114,16 @@ _LEVELS = {
 }
 
 
-def levels(results, names, dataset, latent):
-    """What each model reaches with the thesis' own settings; None where fewer than two models were run."""
+def levels(models, name, latent):
+    """What each of the models, as `by_model` gives them, reaches."""
     rows = []
-    for method, sampling in ORDER:
-        runs = replicates(results.rows, dataset=dataset, latent=latent, method=method, sampling=sampling)
-        if runs:
-            cells = [mean(*mean_interval(values_of(runs, metric))) for metric in _LEVELS[latent]]
-            parameters = values_of(runs, "parameters")
-            size = with_unit(number(parameters[0] / 1e6), "M") if len(parameters) else NOTHING
-            rows.append((model_label(method, sampling), str(len(runs)), *cells, size))
-    if len(rows) < 2:
-        return None
+    for model, runs in models.items():
+        cells = [mean(*mean_interval(values_of(runs, metric))) for metric in _LEVELS[latent]]
+        parameters = values_of(runs, "parameters")
+        size = with_unit(number(parameters[0] / 1e6), "M") if len(parameters) else NOTHING
+        rows.append((model_label(*model), str(len(runs)), *cells, size))
     several = any(int(row[1]) > 1 for row in rows)
-    caption = (f"{LATENTS[latent]} on {names[dataset]}: test figures with the default settings, mean over seeds"
+    caption = (f"{LATENTS[latent]} on {name}: test figures with the default settings, mean over seeds"
                + (" ± half the width of its 95 % interval" if several else "")
                + ". Reconstruction is the mean squared error per pixel.")
     columns = ("Model", "Seeds", *_LEVELS[latent].values(), "Parameters")

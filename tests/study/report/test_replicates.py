@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mtvae_jax.study.report.replicates import mean_interval, replicates, values_on_axis
+from mtvae_jax.study.report.replicates import along, mean_interval, replicates
 
 GAUSSIAN = {"dataset": "fashion_mnist", "latent": "gaussian"}
 
@@ -33,6 +33,7 @@ def test_failed_runs_are_no_replicates(results):
 
 
 def test_the_values_of_an_axis(results):
-    assert values_on_axis(results.rows, "exponent", **GAUSSIAN, method="single_decoder") == [20.0, 40.0, 60.0]
-    assert values_on_axis(results.rows, "depth", **GAUSSIAN, method="plain", kl_warmup=0.0) == [2, 4, 8]
-    assert values_on_axis(results.rows, "depth", **GAUSSIAN, method="multi_decoder") == []
+    single = along(results.rows, "exponent", **GAUSSIAN, method="single_decoder")
+    assert {value: len(rows) for value, rows in single.items()} == {20.0: 3, 40.0: 3, 60.0: 3}
+    assert list(along(results.rows, "depth", **GAUSSIAN, method="plain", kl_warmup=0.0)) == [2, 4, 8]
+    assert along(results.rows, "depth", **GAUSSIAN, method="multi_decoder") == {}

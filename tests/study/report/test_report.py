@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 from study.report.synthetic_results import synthetic_results
@@ -15,8 +15,7 @@ from mtvae_jax.errors import UserError
 from mtvae_jax.study.report import formats, write_report
 from mtvae_jax.study.report.compose import compose
 from mtvae_jax.study.report.document import Figure, Paragraph, Table, Verdict
-from mtvae_jax.study.report.html import to_html
-from mtvae_jax.study.report.markdown import to_markdown
+from mtvae_jax.study.report.render import to_html, to_markdown
 from mtvae_jax.study.verdicts import judge_claims
 
 CHROMIUM = shutil.which("chromium")
@@ -25,44 +24,20 @@ MEASURE = """addEventListener("load", () => parent.postMessage([
   document.documentElement.clientWidth, document.documentElement.scrollWidth,
   JSON.stringify([...document.querySelectorAll(".scroll")].map(e => [e.clientWidth, e.scrollWidth])),
 ].join(";"), "*"))"""
-VOID = {"meta", "link", "img", "source", "br"}
 
 
-class Page(HTMLParser):
-    """Checks that tags nest, and keeps them, the tables' cells and the text."""
+def read(text):
+    """The page as XML, which it is so that this raises where tags do not nest."""
+    return ElementTree.fromstring(text)
 
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.text, self.rows = [], [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
 
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text.append(data)
-        if self.open and {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
+def rows_of(page):
+    return [["".join(cell.itertext()) for cell in row] for row in page.iter("tr")]
 
 
 @pytest.fixture(scope="module")
 def page(report):
-    return Page((report[1] / "report.html").read_text(encoding="utf-8"))
+    return read((report[1] / "report.html").read_text(encoding="utf-8"))
 
 
 def sections(results):
@@ -104,36 +79,35 @@ def test_each_figure_of_the_thesis_once_a_dataset(results):
 
 def test_the_page_parses_and_refers_to_nothing_outside(report, page):
     text = (report[1] / "report.html").read_text(encoding="utf-8")
-    assert not page.all("script")
-    references = [value for _, attrs in page.tags for name, value in attrs.items()
+    assert not list(page.iter("script"))
+    references = [value for element in page.iter() for name, value in element.items()
                   if name in ("src", "srcset", "href", "data", "action", "poster")]
     assert references
     assert all(reference.startswith(("data:", "#")) for reference in references)
     assert not re.search(r"https?://|url\(|@import", text)
-    identifiers = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    identifiers = [element.get("id") for element in page.iter() if element.get("id")]
     assert len(set(identifiers)) == len(identifiers)
     assert {reference[1:] for reference in references if reference.startswith("#")} <= set(identifiers)
 
 
 def test_the_page_can_be_read_without_seeing_it(page):
-    assert all(len(attrs["alt"]) > 20 for attrs in page.all("img"))
-    assert {attrs.get("scope") for attrs in page.all("th")} == {"col", "row"}
-    assert page.text.count("\n") > 0
-    assert len(page.all("caption")) == len(page.all("table"))
-    assert page.tags[0] == ("html", {"lang": "en"})
+    assert all(len(image.get("alt")) > 20 for image in page.iter("img"))
+    assert {head.get("scope") for head in page.iter("th")} == {"col", "row"}
+    assert all(table[0].tag == "caption" for table in page.iter("table"))
+    assert (page.tag, page.attrib) == ("html", {"lang": "en"})
 
 
 def test_every_effect_stands_in_its_row(report, page):
+    rows = rows_of(page)
     for claim in report[0].claims:
         for part in claim["parts"]:
             (found,) = part["datasets"].values()
             if found["effect"] is None:
                 continue
-            numbers = found["effect"], found["low"], found["high"]
-            effect, _, interval = formats.effect(*numbers, part["unit"]).partition(" [")
+            cells = formats.effect_cells(found["effect"], found["low"], found["high"], part["unit"])
             name = part["name"].removesuffix(" (exploratory)")
-            row = [claim["id"], name, "fashion_mnist", effect, f"[{interval}", str(found["pairs"])]
-            matching = [cells for cells in page.rows if cells[:6] == row]
+            row = [claim["id"], name, "fashion_mnist", *cells, str(found["pairs"])]
+            matching = [cells for cells in rows if cells[:6] == row]
             assert matching
             word = found["verdict"] + " (exploratory)" * part["exploratory"]
             assert all(cells[-1].endswith(word) for cells in matching)
@@ -142,7 +116,7 @@ def test_every_effect_stands_in_its_row(report, page):
 def test_a_verdict_is_a_word_and_a_shape(report, page):
     signs = {"supported": "●", "refuted": "✕", "undecided": "○"}
     for claim in report[0].claims:
-        row = next(cells for cells in page.rows if cells[0] == claim["id"] and len(cells) == 4)
+        row = next(cells for cells in rows_of(page) if cells[0] == claim["id"] and len(cells) == 4)
         assert row[1] == claim["sentence"]
         assert row[2] == signs[claim["verdict"]] + claim["verdict"]
 
@@ -150,7 +124,7 @@ def test_a_verdict_is_a_word_and_a_shape(report, page):
 def test_both_formats_say_the_same(report, page):
     markdown = (report[1] / "report.md").read_text(encoding="utf-8")
     plain = html.unescape(re.sub(r"\\(.)", r"\1", markdown))
-    shown = "".join(page.text)
+    shown = "".join(page.find("body").itertext())
     for text in text_of(compose(report[0])):
         text = text.replace(" %", "\u202f%")
         assert text in plain
@@ -278,23 +252,22 @@ def test_nothing_ran_at_all(tmp_path):
         results, rows=rows, claims=claims, complete=0, curves={},
         failed=({"name": "gauss_plain, seed 0", "run": "run-1", "error": "loss is not finite"},))
     text = write_report(nothing, tmp_path).read_text(encoding="utf-8")
-    page = Page(text)
-    assert ["gauss_plain, seed 0", "run-1", "loss is not finite"] in page.rows
+    page = read(text)
+    assert ["gauss_plain, seed 0", "run-1", "loss is not finite"] in rows_of(page)
     assert "No pair of complete runs speaks to any claim." in text
-    assert not page.all("img")
+    assert not list(page.iter("img"))
 
 
 def test_names_are_escaped(results):
     evil = '<script>alert("x")</script> & `a|b` *c*'
     document = compose(dataclasses.replace(results, protocol=evil, failed=(
         {"name": evil, "run": "r", "error": evil},)))
-    drawings = {}
     document = dataclasses.replace(document, sections=tuple(
         dataclasses.replace(section, blocks=tuple(b for b in section.blocks if not isinstance(b, Figure)))
         for section in document.sections))
-    page = Page(to_html(document, drawings))
-    assert not page.all("script")
-    assert [evil, "r", evil] in page.rows
+    page = read(to_html(document, {}))
+    assert not list(page.iter("script"))
+    assert [evil, "r", evil] in rows_of(page)
     markdown = to_markdown(document)
     assert "<script" not in markdown.replace("\\<script", "")
     assert "a\\|b" in markdown

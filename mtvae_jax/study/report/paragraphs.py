@@ -79,7 +79,7 @@ def best_models(models, name, latent):
         values = {model: values_of(runs, f"test/{metric}") for model, runs in models.items()}
         means = sorted((known.mean(), model_label(*model)) for model, known in values.items() if len(known))
         if len(means) < 2:
-            return "Fewer than two models have finite figures."
+            return f"{LATENTS[latent]} on {name}: fewer than two models have finite figures."
         (low, best), *_, (high, worst) = means
         found.append(f"the lowest {what} is that of {best} ({number(low)}{after}), the highest that of {worst} "
                      f"({number(high)}{after})")

@@ -258,6 +258,14 @@ def test_nothing_ran_at_all(tmp_path):
     assert not list(page.iter("img"))
 
 
+def test_models_without_figures_are_not_ranked(results):
+    rows = [{**row, "test/vq": None} for row in results.rows]
+    said = [block.text for block in sections(dataclasses.replace(results, rows=rows))["5.3"].blocks
+            if isinstance(block, Paragraph)]
+    assert [text.startswith("Gaussian VAE on") for text in said] == [True, True, False, False]
+    assert said[-1] == "VQ-VAE on natural_32: fewer than two models have finite figures."
+
+
 def test_names_are_escaped(results):
     evil = '<script>alert("x")</script> & `a|b` *c*'
     document = compose(dataclasses.replace(results, protocol=evil, failed=(

@@ -5,7 +5,6 @@ would start from: its latest state, where that is not the best one. Such a run s
 from its best epoch, and the epochs after that are trained once more, to the same bits.
 """
 
-import contextlib
 import dataclasses
 import math
 import os
@@ -14,22 +13,37 @@ import shutil
 import time
 from pathlib import Path
 
-from mtvae_jax.runs.files import entries, is_real_folder, usage
-from mtvae_jax.runs.find import OF_A_RUN, Found, looks_like_run, never_begun
-from mtvae_jax.runs.in_use import Holders
-from mtvae_jax.runs.run import COMPLETE, DAMAGED, EMPTY, prior_folders, read_run
-from mtvae_jax.runs.text import span
+from mtvae_jax.runs.find import OF_A_RUN, Found, Holders, looks_like_run, never_begun
+from mtvae_jax.runs.run import COMPLETE, DAMAGED, EMPTY, entries, is_real_folder, prior_folders, read_run, usage
+from mtvae_jax.runs.words import span
 
 HOUR, DAY = 3600.0, 86400.0
 
+_UNFINISHED = ".orbax-checkpoint-tmp"
 # As the writers of these files name them before they are whole.
 _TEMPORARY = re.compile(
     r"(config|summary|failure|generation|posteriors)\.tmp|\.metrics\.jsonl\.\d+\.tmp|\..+\.png\.\d+-\d+\.tmp|lock"
 )
-_UNFINISHED = ".orbax-checkpoint-tmp"
-# As `Checkpoints` and `MetricLog` rename what they found damaged, and where old checkpoints go on their way out.
-_DAMAGED = re.compile(r"(\d+|metrics\.jsonl)\.damaged(-\d+)?")
-_DELETED = "deleted"
+# As `Checkpoints` and `MetricLog` rename what they found damaged
+_SET_ASIDE = re.compile(r"(\d+|metrics\.jsonl)\.damaged(-\d+)?")
+
+
+def _is_empty(folder):
+    try:
+        return not any(folder.iterdir())
+    except OSError:
+        return False  # no folder, or may not be looked into
+
+
+# Where it lies in the folder of a stage, what it is called and is, and in words. No link is any of these.
+_RUBBISH = (
+    ((".", "figures"), _TEMPORARY, os.path.isfile, "a temporary file"),
+    ((".", "figures"), _SET_ASIDE, os.path.isfile, "a damaged file that was set aside"),
+    (("checkpoints",), re.compile(f".*{re.escape(_UNFINISHED)}.*"), os.path.isdir, "a half-written checkpoint"),
+    (("checkpoints",), re.compile("deleted"), os.path.isdir, "a half-deleted checkpoint"),
+    (("checkpoints",), _SET_ASIDE, os.path.isdir, "a damaged checkpoint that was set aside"),
+    ((".",), OF_A_RUN, _is_empty, "an empty folder"),
+)
 _EVERY_RUN = ("config.json", "metrics.jsonl", "checkpoints", "figures", "tensorboard")
 
 
@@ -53,10 +67,6 @@ class Plan:
     items: tuple
     left_alone: str | None
 
-    @property
-    def size(self):
-        return sum(item.size for item in self.items)
-
 
 def make_plans(found, *, best_only=False, idle=None):
     """**Arguments:** `found`: a `find.Found`; `best_only`: see above; `idle`: seconds since the last change for which
@@ -65,7 +75,10 @@ def make_plans(found, *, best_only=False, idle=None):
     """
     holders = Holders()
     plans = [_plan(path, name, holders, best_only, idle) for path, name in found.runs.items()]
-    plans += [_plan_empty(path, name, idle) for path, name in found.empty.items()]
+    for path, name in found.empty.items():
+        size, touched = usage(path)
+        items = (Item(".", "an empty folder, made for a run", size),)
+        plans.append(Plan(path, name, items, _recent(touched, DAY if idle is None else idle)))
     return [plan for plan in plans if plan.items or plan.left_alone]
 
 
@@ -75,21 +88,22 @@ def delete(plan, *, best_only=False, idle=None, loadable=()):
     **Arguments:** `best_only`, `idle`: as the plan was made with; `loadable`: paths of runs whose best was read back.
     **Returns:** the `Item`s that have gone, and {path within the folder: why it could not be deleted}.
     """
-    [now] = make_plans(_found_again(plan), best_only=best_only, idle=idle) or [None]
+    here = {plan.folder: plan.name}
+    is_run = looks_like_run(plan.folder)
+    found = Found(here if is_run else {}, here if not is_run and never_begun(plan.folder) else {})
     gone, failures = [], {}
-    if now is None or now.left_alone is not None:
-        return gone, ({".": now.left_alone} if now else {})
-    root = Path(os.path.realpath(plan.folder))
-    for item in plan.items:
-        if (item.path, item.what) not in {(new.path, new.what) for new in now.items}:
-            continue
-        if item.needs_best and plan.folder not in loadable:
-            continue
-        try:
-            _delete(root, root / item.path)
-            gone.append(item)
-        except OSError as error:
-            failures[item.path] = error.strerror or str(error)
+    for now in make_plans(found, best_only=best_only, idle=idle):
+        if now.left_alone is not None:
+            return gone, {".": now.left_alone}
+        still = {(item.path, item.what) for item in now.items}
+        root = Path(os.path.realpath(plan.folder))
+        for item in plan.items:
+            if (item.path, item.what) in still and (plan.folder in loadable or not item.needs_best):
+                try:
+                    _delete(root, root / item.path)
+                    gone.append(item)
+                except OSError as error:
+                    failures[item.path] = error.strerror or str(error)
     return gone, failures
 
 
@@ -98,13 +112,11 @@ def _plan(path, name, holders, best_only, idle):
     if run.state == DAMAGED:
         return Plan(path, name, (), f"damaged: {run.problem}")
     items = tuple(_items(run, best_only))
-    return Plan(path, name, items, _in_use(run, idle) if items else None)
-
-
-def _plan_empty(path, name, idle):
-    size, touched = usage(path)
-    items = (Item(".", "an empty folder, made for a run", size),)
-    return Plan(path, name, items, _recent(touched, DAY if idle is None else idle))
+    if items and run.holders:
+        return Plan(path, name, items, run.holders[0])
+    if idle is None:
+        idle = max(HOUR, 3 * (run.model.seconds_per_epoch or 0.0), DAY if run.model.state == EMPTY else 0.0)
+    return Plan(path, name, items, _recent(run.touched, idle) if items else None)
 
 
 def _items(run, best_only):
@@ -112,14 +124,11 @@ def _items(run, best_only):
         if _nothing_else_in(run.path):
             yield Item(".", "a run that never saved anything", run.size)
         return
-    for folder in (run.path, *prior_folders(run.path)):
-        if is_real_folder(folder) or folder == run.path:
-            yield from _rubbish(run.path, folder)
+    for folder in (run.path, *filter(is_real_folder, prior_folders(run.path))):
+        yield from _rubbish(run.path, folder)
     for stage in filter(None, (run.model, run.prior)):
         if is_real_folder(stage.directory / "checkpoints"):
-            yield from _broken_checkpoints(run.path, stage)
-        if stage.state == COMPLETE:
-            yield from _spare_checkpoints(run.path, stage, best_only)
+            yield from _checkpoints(run.path, stage, best_only)
     if best_only and run.prior is not None and run.prior.state == COMPLETE and is_real_folder(run.prior.directory):
         posteriors = run.prior.directory / "posteriors.npz"
         if os.path.isfile(posteriors) and not os.path.islink(posteriors):
@@ -127,42 +136,26 @@ def _items(run, best_only):
 
 
 def _rubbish(root, folder):
-    for where in (folder, folder / "figures"):
-        for entry in entries(where) if where == folder or is_real_folder(where) else ():
-            if _TEMPORARY.fullmatch(entry.name) and os.path.isfile(entry) and not os.path.islink(entry):
-                yield _item(root, entry, "a temporary file")
-            if _DAMAGED.fullmatch(entry.name) and os.path.isfile(entry) and not os.path.islink(entry):
-                yield _item(root, entry, "a damaged file that was set aside")
-    checkpoints = folder / "checkpoints"
-    for entry in entries(checkpoints) if is_real_folder(checkpoints) else ():
-        if _UNFINISHED in entry.name and is_real_folder(entry):
-            yield _item(root, entry, "a half-written checkpoint")
-        if entry.name == _DELETED and is_real_folder(entry):
-            yield _item(root, entry, "a half-deleted checkpoint")
-        if _DAMAGED.fullmatch(entry.name) and is_real_folder(entry):
-            yield _item(root, entry, "a damaged checkpoint that was set aside")
-    for entry in entries(folder):
-        if OF_A_RUN.fullmatch(entry.name) and is_real_folder(entry) and _is_empty(entry):
-            yield _item(root, entry, "an empty folder")
+    for places, name, is_one, what in _RUBBISH:
+        for place in places:
+            for entry in entries(folder / place) if place == "." or is_real_folder(folder / place) else ():
+                if name.fullmatch(entry.name) and is_one(entry) and not os.path.islink(entry):
+                    yield _item(root, entry, what)
 
 
-def _broken_checkpoints(root, stage):
-    """Those with files missing, of a stage that has others: deleting an old one was cut short."""
+def _checkpoints(root, stage, best_only):
+    """Of a stage that has others: those with files missing, as deleting an old one was cut short; of a complete one
+    also those that are neither best nor latest, unless its files do not agree on which is best."""
+    real = [checkpoint for checkpoint in stage.checkpoints if is_real_folder(checkpoint.path)]
     if any(checkpoint.whole for checkpoint in stage.checkpoints):
-        for checkpoint in stage.checkpoints:
-            if not checkpoint.whole and is_real_folder(checkpoint.path):
+        for checkpoint in real:
+            if not checkpoint.whole:
                 yield _item(root, checkpoint.path, "a checkpoint with files missing")
-
-
-def _spare_checkpoints(root, stage, best_only):
-    """Of a complete stage; none where its files do not agree on which is best."""
-    if not is_real_folder(stage.directory / "checkpoints"):
-        return
-    whole = [checkpoint for checkpoint in stage.checkpoints if checkpoint.whole and is_real_folder(checkpoint.path)]
+    whole = [checkpoint for checkpoint in real if checkpoint.whole]
     best = next((checkpoint for checkpoint in whole if checkpoint.step == stage.best_step), None)
     if best is None or not math.isfinite(best.score) or best.score > min(checkpoint.score for checkpoint in whole):
         return
-    latest = max(whole, key=lambda checkpoint: checkpoint.step)
+    *_, latest = whole
     for checkpoint in whole:
         if checkpoint not in (best, latest):
             yield _item(root, checkpoint.path, f"an old checkpoint; the best is {best.step}, the latest {latest.step}")
@@ -172,14 +165,6 @@ def _spare_checkpoints(root, stage, best_only):
 
 def _item(root, path, what, needs_best=False):
     return Item(str(path.relative_to(root)), what, usage(path)[0], needs_best)
-
-
-def _in_use(run, idle):
-    if run.holders:
-        return run.holders[0]
-    if idle is None:
-        idle = max(HOUR, 3 * (run.model.seconds_per_epoch or 0.0), DAY if run.model.state == EMPTY else 0.0)
-    return _recent(run.touched, idle)
 
 
 def _recent(touched, idle):
@@ -193,26 +178,13 @@ def _recent(touched, idle):
 
 def _nothing_else_in(path):
     """Whether a folder holds what a run makes and nothing else, and no links."""
-    for entry in entries(path):
-        if entry.name not in _EVERY_RUN and not _TEMPORARY.fullmatch(entry.name):
-            return False
+    if not all(entry.name in _EVERY_RUN or _TEMPORARY.fullmatch(entry.name) for entry in entries(path)):
+        return False
     return not any(
         os.path.islink(os.path.join(folder, name))
         for folder, folders, files in os.walk(path)
         for name in (*folders, *files)
     )
-
-
-def _is_empty(folder):
-    with contextlib.suppress(OSError):
-        return next(folder.iterdir(), None) is None
-    return False  # may not be looked into
-
-
-def _found_again(plan):
-    if looks_like_run(plan.folder):
-        return Found({plan.folder: plan.name}, {})
-    return Found({}, {plan.folder: plan.name} if never_begun(plan.folder) else {})
 
 
 def _delete(root, path):

@@ -11,14 +11,11 @@ from pathlib import Path
 
 from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.runs import clean, compare
-from mtvae_jax.runs.choose import check_field, choose, parse_condition, sort
-from mtvae_jax.runs.find import find, looks_like_run
-from mtvae_jax.runs.in_use import Holders
-from mtvae_jax.runs.listing import listing
+from mtvae_jax.runs.find import Holders, find, looks_like_run
 from mtvae_jax.runs.loadable import loadable
-from mtvae_jax.runs.row import columns, row
+from mtvae_jax.runs.rows import as_csv, as_json, check_field, choose, fields, parse_condition, row, sort
 from mtvae_jax.runs.run import read_run
-from mtvae_jax.runs.text import amount, as_csv, as_json, pad, printable
+from mtvae_jax.runs.words import amount, printable
 
 USAGE = """\
 usage: python -m mtvae_jax.runs [list] [DIR …] [--where=CONDITION …]
@@ -78,8 +75,6 @@ says how to mend it; 75 stopped by Ctrl-C, the same command goes on; 1 anything
 else.
 """
 
-_COMMANDS = ("list", "compare", "clean")
-
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
@@ -92,16 +87,16 @@ def main(arguments):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names are bytes, and not all terminals speak UTF-8
+    commands = {"list": _list, "compare": _compare, "clean": _clean}
     try:
         if {"--help", "-h"} & set(arguments):
             print(USAGE, end="")
-            return 0
-        command, rest = ("list", arguments) if arguments[:1] not in [[c] for c in _COMMANDS] else (
-            arguments[0], arguments[1:]
-        )
-        status = {"list": _list, "compare": _compare, "clean": _clean}[command](rest)
+        elif arguments and arguments[0] in commands:
+            commands[arguments[0]](arguments[1:])
+        else:
+            _list(arguments)
         sys.stdout.flush()
-        return status
+        return 0
     except UserError as error:
         print(f"runs: {printable(str(error))}", file=sys.stderr)
         return 2
@@ -117,40 +112,35 @@ def main(arguments):
 
 
 def _list(arguments):
-    parser = _parser(folders=True)
-    parser.add_argument("--where", action="append", default=[], type=str)
+    parser = _parser(["runs"], "json", "csv")
+    parser.add_argument("--where", action="append", default=[])
     parser.add_argument("--sort", default="name")
     parser.add_argument("--columns")
-    _formats(parser, "json", "csv")
     options = parser.parse_args(arguments)
     conditions = [parse_condition(text) for text in options.where]
     found, holders = find(options.paths), Holders()
     rows = [row(read_run(path, name, holders.of(path))) for path, name in found.runs.items()]
-    fields = None if options.columns is None else [field.strip() for field in options.columns.split(",")]
-    for field in fields or ():
+    columns = None if options.columns is None else [field.strip() for field in options.columns.split(",")]
+    for field in columns or ():
         check_field(field, rows, "--columns")
-    chosen = sort(choose(rows, conditions), "name")
-    if rows:
-        check_field(options.sort.removeprefix("-"), rows, "--sort")
-        chosen = sort(chosen, options.sort) if chosen else []
-    names = fields and list(dict.fromkeys(["name", *fields]))
-    if options.json:
-        print(as_json([{n: r.get(n) for n in names} if names else r for r in chosen]), end="")
-    elif options.csv:
-        names = names or columns(chosen)
+    check_field(options.sort.removeprefix("-"), rows, "--sort")
+    chosen = sort(sort(choose(rows, conditions), "name"), options.sort)
+    names = list(dict.fromkeys(["name", *columns])) if columns else fields(chosen)
+    if options.format == "json":
+        print(as_json([{n: r.get(n) for n in names} if columns else r for r in chosen]), end="")
+    elif options.format == "csv":
         print(as_csv([names, *([r.get(name) for name in names] for r in chosen)]), end="")
     elif chosen:
-        print(listing(chosen, fields, _terminal()), end="")
+        from mtvae_jax.runs.tables import listing  # rich: only those who see a table wait for it
+
+        print(listing(chosen, columns, _terminal()), end="")
     else:
         where = " and ".join(str(path) for path in options.paths)
         print(printable(f"{where}: " + (f"none of {number_of(len(rows), 'run')} is so" if rows else "holds no runs")))
-    return 0
 
 
 def _compare(arguments):
-    parser = _parser(folders=False)
-    _formats(parser, "json", "csv", "markdown")
-    options = parser.parse_args(arguments)
+    options = _parser([], "json", "csv", "markdown").parse_args(arguments)
     paths = list(dict.fromkeys(Path(os.path.expanduser(path)) for path in options.paths))
     for path in paths:
         if not looks_like_run(path):
@@ -158,22 +148,20 @@ def _compare(arguments):
             raise UserError(f"{path}: {what}; give work directories, as python -m mtvae_jax.runs lists them")
     if len(paths) < 2:
         raise UserError("compare: takes two runs or more; for example compare runs/vq_*")
-    names = [os.path.basename(os.path.realpath(path)) for path in paths]
+    names, holders = [os.path.basename(os.path.realpath(path)) for path in paths], Holders()
     if len(set(names)) < len(names):
-        names = [str(path) for path in paths]
-    holders = Holders()
-    runs = [read_run(path, name, holders.of(path)) for path, name in zip(paths, names, strict=True)]
-    comparison = compare.compare(runs)
-    for name in ("json", "csv", "markdown"):
-        if getattr(options, name):
-            print(getattr(compare, f"to_{name}")(comparison), end="")
-            return 0
-    print(compare.to_text(comparison, _terminal()), end="")
-    return 0
+        names = list(map(str, paths))
+    comparison = compare.compare([read_run(path, n, holders.of(path)) for path, n in zip(paths, names, strict=True)])
+    if options.format:
+        print(getattr(compare, f"to_{options.format}")(comparison), end="")
+    else:
+        from mtvae_jax.runs.tables import side_by_side
+
+        print(side_by_side(comparison, _terminal()), end="")
 
 
 def _clean(arguments):
-    parser = _parser(folders=True)
+    parser = _parser(["runs"])
     parser.add_argument("--best-only", action="store_true")
     parser.add_argument("--idle", type=_hours)
     parser.add_argument("--yes", action="store_true")
@@ -183,50 +171,33 @@ def _clean(arguments):
     plans = clean.make_plans(found, **settings)
     going = [plan for plan in plans if plan.items and plan.left_alone is None]
     refused = {plan.name: plan.left_alone for plan in plans if plan.left_alone is not None}
-    if not options.yes:
-        for plan in going:
-            _say(plan.name, plan.items)
-        _say_left_alone(refused)
-        what = _sum([(plan, plan.items) for plan in going])
-        end = "; nothing is deleted yet: the same command with --yes does it" if going else ""
-        print(f"{what} can go{end}" if going else f"nothing can go from {number_of(len(found.runs), 'run')}")
-        return 0
-    answers = loadable([plan.folder for plan in going if any(item.needs_best for item in plan.items)])
-    good = {path for path, error in answers.items() if error is None}
-    refused |= {str(path): f"its best cannot be loaded, so the rest stays: {e}" for path, e in answers.items() if e}
-    done, failures = [], {}
+    good, gone, failures = set(), [], {}
+    if options.yes:
+        answers = loadable([plan.folder for plan in going if any(item.needs_best for item in plan.items)])
+        good = {path for path, error in answers.items() if error is None}
+        refused |= {str(p): f"its best cannot be loaded, so the rest stays: {e}" for p, e in answers.items() if e}
     for plan in going:
-        gone, failed = clean.delete(plan, **settings, loadable=good)
-        _say(plan.name, gone)
-        done += [(plan, gone)] if gone else []
+        items, failed = clean.delete(plan, **settings, loadable=good) if options.yes else (plan.items, {})
         failures |= {str(plan.folder / path): reason for path, reason in failed.items()}
-    _say_left_alone(refused)
-    print(f"{_sum(done)} deleted" if done else f"nothing to delete in {number_of(len(found.runs), 'run')}")
+        if items:
+            gone.append(items)
+            print(printable(plan.name))
+        for item in items:
+            what = "all of it" if item.path == "." else item.path
+            print(printable(f"  {amount(item.size):>8}  {what}: {item.what}"))
+    if refused:
+        print("left alone:", *(printable(f"  {name}: {reason}") for name, reason in refused.items()), sep="\n")
+    runs, size = number_of(len(found.runs), "run"), amount(sum(item.size for items in gone for item in items))
+    what = f"{number_of(sum(map(len, gone)), 'thing')} in {number_of(len(gone), 'folder')}, {size},"
+    if options.yes:
+        print(f"{what} deleted" if gone else f"nothing to delete in {runs}")
+    else:
+        print(f"{what} can go; nothing is deleted yet: the same command with --yes does it" if gone else
+              f"nothing can go from {runs}")
     if failures:
         (path, reason), *others = failures.items()
         more = f" (and {number_of(len(others), 'other')})" if others else ""
         raise UserError(f"{path}: is not deleted ({reason}){more}; mend that, and give the same command again")
-    return 0
-
-
-def _say(name, items):
-    if items:
-        print(printable(name))
-    for item in items:
-        print(printable(f"  {pad(amount(item.size), 8, True)}  {item.path}: {item.what}" if item.path != "." else
-                        f"  {pad(amount(item.size), 8, True)}  all of it: {item.what}"))
-
-
-def _say_left_alone(refused):
-    if refused:
-        print("left alone:")
-    for name, reason in refused.items():
-        print(printable(f"  {name}: {reason}"))
-
-
-def _sum(done):
-    things, size = sum(len(items) for _, items in done), sum(item.size for _, items in done for item in items)
-    return f"{number_of(things, 'thing')} in {number_of(len(done), 'folder')}, {amount(size)},"
 
 
 def _hours(text):
@@ -239,16 +210,13 @@ def _hours(text):
     return 3600 * hours
 
 
-def _parser(*, folders):
+def _parser(paths, *formats):
     parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("paths", nargs="*", default=["runs"] if folders else [])
-    return parser
-
-
-def _formats(parser, *names):
+    parser.add_argument("paths", nargs="*", default=paths)
     group = parser.add_mutually_exclusive_group()
-    for name in names:
-        group.add_argument(f"--{name}", action="store_true")
+    for name in formats:
+        group.add_argument(f"--{name}", dest="format", action="store_const", const=name)
+    return parser
 
 
 def _terminal():

@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
+import re
 
-from mtvae_jax.runs.files import is_number
-from mtvae_jax.runs.row import metrics, row
-from mtvae_jax.runs.text import as_csv, as_json, as_markdown, cut, cut_middle, figure, pad, printable, width
+from mtvae_jax.runs.rows import as_csv, as_json, row
+from mtvae_jax.runs.run import is_number
+from mtvae_jax.runs.words import figure, printable
 
 # By the last part of a metric's name; what is in neither has no better end, like the KL divergence.
 _LOWER_IS_BETTER = ("loss", "reconstruction", "bits_per_dim", "nats", "frechet_distance", "mse", "crps")
@@ -13,7 +14,6 @@ _HIGHER_IS_BETTER = ("psnr", "ssim", "bound", "precision", "recall")
 _FINGERPRINTS = ("parameters_sha256", "prior_parameters_sha256")
 _RUN_FIELDS = ("state", "epoch", "best_epoch", "second_stage", "parameters", *_FINGERPRINTS, "device")
 _DIGITS = 12  # of a fingerprint: enough to see at a glance
-_LEAST_NAME = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,17 +37,16 @@ class Comparison:
 
 def compare(runs):
     """**Arguments:** `runs`: `Run`s. **Returns:** `Comparison`."""
-    rows, figures = [row(run) for run in runs], [metrics(run) for run in runs]
-    about = [name for name in _names(run.about for run in runs) if name != "device"]
-    settings = [Line(name, tuple(run.config.get(name) for run in runs)) for name in _names(r.config for r in runs)]
-    settings += [Line(name, tuple(run.about.get(name) for run in runs)) for name in about]
-    settings = tuple(line for line in settings if any(value != line.values[0] for value in line.values))
+    settings = [*_lines([run.config for run in runs]), *_lines([run.about for run in runs])]
+    settings = [x for x in settings if x.name != "device" and any(value != x.values[0] for value in x.values)]
     differing = {line.name for line in settings}
-    measured = [Line(name, tuple(_short(name, values.get(name)) for values in rows)) for name in _RUN_FIELDS]
-    measured = [line for line in measured if any(value is not None for value in line.values)]
-    for name in _grouped(_names(figures)):
-        values = tuple(values.get(name) for values in figures)
-        measured.append(Line(name, values, _best(name, values, differing)))
+    rows = [{name: value[:_DIGITS] if name in _FINGERPRINTS and isinstance(value, str) else value
+             for name, value in row(run).items()} for run in runs]
+    measured = [line for line in _lines(rows, _RUN_FIELDS) if any(value is not None for value in line.values)]
+    metrics = _lines([run.metrics for run in runs])
+    # Validation, test, second stage, judge; within each in the order of the first run that has them
+    metrics.sort(key=lambda line: ("val", "test", "prior", "generation").index(line.name.split("/")[0]))
+    measured += [dataclasses.replace(line, best=_best(line, differing)) for line in metrics]
     notes = [f"{run.name} is damaged: {run.problem}" for run in runs if run.problem]
     notes += [f"{run.name} is not complete: its figures are those of its best epoch so far" for run in runs
               if not run.problem and run.model.state != "complete"]
@@ -55,45 +54,7 @@ def compare(runs):
         notes.append("these runs are of different images: no figure is marked as best")
     elif not _alike("val/loss", differing) and any(line.name.endswith("/loss") for line in measured):
         notes.append("a loss of other terms or weights is another quantity: none is marked as best")
-    return Comparison(tuple(run.name for run in runs), settings, tuple(measured), tuple(notes))
-
-
-def _short(name, value):
-    return value[:_DIGITS] if name in _FINGERPRINTS and isinstance(value, str) else value
-
-
-def to_text(comparison, terminal=None):
-    """**Arguments:** `terminal`: its columns, None for no limit; runs that do not fit beside the others follow below.
-    """
-    sections = {"settings that differ": comparison.settings, "results": comparison.measured}
-    names = [printable(name) for name in comparison.names]
-    columns = [[_marked(line, i) for section in sections.values() for line in section] for i in range(len(names))]
-    label = max((width(line.name) for section in sections.values() for line in section), default=0)
-    label = max(label, *map(width, sections))
-    widths = [max(map(width, [name, *cells])) for name, cells in zip(names, columns, strict=True)]
-    if terminal is not None:
-        shorter = (terminal - label) // len(names) - 2
-        widths = [max(min(w, max(shorter, _LEAST_NAME)), *map(width, cells or [""]))
-                  for w, cells in zip(widths, columns, strict=True)]
-    blocks = _blocks(widths, label, terminal)
-    text = []
-    for block in blocks:
-        line = "  ".join([pad("", label), *(pad(cut_middle(names[i], widths[i]), widths[i], True) for i in block)])
-        text.append(line)
-        number = 0
-        for title, section in sections.items():
-            text.append(title if section else "")
-            for line in section:
-                cells = (pad(columns[i][number], widths[i], True) for i in block)
-                text.append("  ".join([pad(printable(line.name), label), *cells]))
-                number += 1
-        text.append("")
-    if not comparison.settings:
-        text.append("their settings are the same")
-    if any(line.best for line in comparison.measured):
-        text.append("* the best of its line")
-    text += [printable(note) for note in comparison.notes]
-    return "".join(f"{line if terminal is None else cut(line, terminal)}\n" for line in map(str.rstrip, text))
+    return Comparison(tuple(run.name for run in runs), tuple(settings), tuple(measured), tuple(notes))
 
 
 def to_json(comparison):
@@ -114,35 +75,32 @@ def to_csv(comparison):
 
 def to_markdown(comparison):
     """A table for a page, the best of a line in bold."""
-    lines = (*comparison.settings, *comparison.measured)
-    cells = [["", *comparison.names], *([line.name, *map(figure, line.values)] for line in lines)]
-    text = as_markdown(cells).splitlines()
-    for number, line in enumerate(lines, start=2):
-        parts = text[number].split(" | ")
-        for i in line.best:
-            end = " |" if i == len(line.values) - 1 else ""
-            parts[i + 1] = f"**{parts[i + 1].removesuffix(' |')}**{end}"
-        text[number] = " | ".join(parts)
-    return "\n".join([*text, "", *comparison.notes]).rstrip() + "\n"
+    cells = [["", *map(_escaped, comparison.names)], ["---"] * (1 + len(comparison.names))]
+    for line in (*comparison.settings, *comparison.measured):
+        values = [_escaped(figure(value)) for value in line.values]
+        cells.append([_escaped(line.name), *(f"**{v}**" if i in line.best else v for i, v in enumerate(values))])
+    table = ["|" + "|".join(line) + "|" if line[0] == "---" else f"| {' | '.join(line)} |" for line in cells]
+    return "\n".join([*table, "", *comparison.notes]).rstrip() + "\n"
 
 
-def _names(dicts):
-    return list(dict.fromkeys(name for values in dicts for name in values))
+def _lines(dicts, names=None):
+    """A `Line` for each name, by default for all that some have."""
+    names = names or dict.fromkeys(name for values in dicts for name in values)
+    return [Line(name, tuple(values.get(name) for values in dicts)) for name in names]
 
 
-def _grouped(names):
-    """Validation, test, second stage, judge; within each in the order of the first run that has them."""
-    return sorted(names, key=lambda name: ("val", "test", "prior", "generation").index(name.split("/")[0]))
+def _escaped(text):
+    return re.sub(r"([|\\*_<`])", r"\\\1", printable(text))
 
 
-def _best(name, values, differing):
+def _best(line, differing):
     """The indices of the best values, none where there is nothing to choose between or no better end."""
-    numbers = {i: value for i, value in enumerate(values) if is_number(value) and math.isfinite(value)}
-    metric = name.rsplit("/", 1)[-1]
+    numbers = {i: value for i, value in enumerate(line.values) if is_number(value) and math.isfinite(value)}
+    metric = line.name.rsplit("/", 1)[-1]
     lower, higher = metric.startswith(_LOWER_IS_BETTER), metric.startswith(_HIGHER_IS_BETTER)
-    if "training_images" in name or not (lower or higher) or not _alike(name, differing):
+    if "training_images" in line.name or not (lower or higher) or not _alike(line.name, differing):
         return frozenset()
-    if len(numbers) < 2 or len(set(numbers.values())) == 1:
+    if len(set(numbers.values())) < 2:
         return frozenset()
     best = (min if lower else max)(numbers.values())
     return frozenset(i for i, value in numbers.items() if value == best)
@@ -158,20 +116,3 @@ def _alike(name, differing):
     if metric == "loss":
         return not any(field.startswith(("loss.", "model.latent", "model.method")) for field in differing)
     return True
-
-
-def _marked(line, i):
-    value = printable(figure(line.values[i]))
-    return value + (" *" if i in line.best else "  ")
-
-
-def _blocks(widths, label, terminal):
-    """The runs in blocks that fit beside each other, at least one in each."""
-    blocks, used = [[]], label
-    for i, columns in enumerate(widths):
-        if terminal is not None and blocks[-1] and used + 2 + columns > terminal:
-            blocks.append([])
-            used = label
-        blocks[-1].append(i)
-        used += 2 + columns
-    return blocks

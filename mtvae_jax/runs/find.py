@@ -1,12 +1,14 @@
-"""Runs below a folder, at any depth."""
+"""Runs below a folder, at any depth, and whether a process is at work in one."""
 
+import contextlib
 import dataclasses
 import os
 import re
 from pathlib import Path
 
 from mtvae_jax.errors import UserError
-from mtvae_jax.runs.files import Damaged, entries, is_real_folder, read_json
+from mtvae_jax.runs.run import Damaged, entries, is_real_folder, read_json
+from mtvae_jax.workdir import lock
 
 # In a run: there are no other runs in these.
 OF_A_RUN = re.compile(r"checkpoints|figures|tensorboard|prior-[0-9a-f]{8}")
@@ -23,9 +25,34 @@ class Found:
     empty: dict
 
 
+class Holders:
+    """What uses which folders: who holds the lock, processes of this machine that have files in them open, and lock
+    files of other programs."""
+
+    def __init__(self):
+        self._open = {}  # real path of a file: process ids
+        for process in entries("/proc"):
+            if process.name.isdecimal() and int(process.name) != os.getpid():
+                for descriptor in entries(process / "fd"):  # none for another user's process
+                    with contextlib.suppress(OSError):
+                        self._open.setdefault(os.readlink(descriptor), set()).add(int(process.name))
+
+    def of(self, path):
+        """In words, a tuple: ("in use by process 123 on …", "process 123 has it open"), () where nothing is known."""
+        inside = os.path.join(os.path.realpath(path), "")
+        processes = sorted({n for file, ids in self._open.items() if file.startswith(inside) for n in ids})
+        locks = [entry.name for entry in entries(path) if entry.name.endswith(".lock")]
+        holder = lock.holder(path)
+        return (
+            *((f"in use by {holder}",) if holder else ()),
+            *(f"process {number} has it open" for number in processes),
+            *(f"it has a lock file, {name}; delete that if no process is at work here" for name in locks),
+        )
+
+
 def find(folders):
     """**Arguments:** `folders`: paths as the user gave them; hidden folders and links in them are not looked into.
-
+    **Returns:** `Found`.
     **Raises:** `UserError` where one is no folder.
     """
     runs, empty, seen = {}, {}, set()
@@ -40,11 +67,13 @@ def find(folders):
             if real in seen:
                 continue
             seen.add(real)
+            name = os.path.basename(real) if path == top else str(path.relative_to(top))
+            name = str(path) if len(folders) > 1 else name
             is_run = looks_like_run(path)
             if is_run:
-                runs[path] = _name(path, top, folders)
+                runs[path] = name
             elif path != top and never_begun(path):
-                empty[path] = _name(path, top, folders)
+                empty[path] = name
             waiting += [
                 entry
                 for entry in reversed(entries(path))
@@ -75,9 +104,3 @@ def never_begun(path):
     if not is_real_folder(path) or not _DEFAULT_NAME.fullmatch(path.name):
         return False
     return all(entry.name in ("config.tmp", "lock") for entry in entries(path))
-
-
-def _name(path, top, folders):
-    if len(folders) > 1:
-        return str(path)
-    return os.path.basename(os.path.realpath(path)) if path == top else str(path.relative_to(top))

@@ -6,23 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parents[2]
-
 
 def loadable(paths):
     """{path: None where `mtvae_jax.load` can load its best model and prior, else why not, in one line}.
 
     JAX is started on the CPU and elsewhere, because a process that has accelerators keeps them from others.
     """
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(_PACKAGE), os.environ.get("PYTHONPATH")])),
-    }
     answers = dict.fromkeys(paths, "reading it back has failed")
     if not answers:
         return answers
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "mtvae_jax.runs.loadable", *(os.path.abspath(path) for path in answers)]
-    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    result = subprocess.run(command, env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path},
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     return answers | dict(zip(answers, map(json.loads, result.stdout.splitlines()), strict=False))
 
 

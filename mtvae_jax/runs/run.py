@@ -1,21 +1,27 @@
-"""A run as its files tell of it: two stages, each complete, stopped somewhere, failed, empty or damaged."""
+"""A run as its files tell of it, read with distrust: whatever a crash or a hand has left, there is an answer."""
 
 import contextlib
 import dataclasses
+import json
 import math
 import os
 import re
+import stat
 from pathlib import Path
 
 from mtvae_jax.errors import number_of
-from mtvae_jax.runs.files import Damaged, entries, flat, is_integer, is_number, read_json, read_records, usage
 
 COMPLETE, STOPPED, FAILED, RUNNING, EMPTY, DAMAGED = "complete", "stopped", "failed", "running", "empty", "damaged"
 TO_COME = "to come"  # a second stage not yet begun
 
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # as metrics.jsonl spells them
 # Without one of these a checkpoint cannot be restored.
 _CHECKPOINT_FILES = ("_CHECKPOINT_METADATA", "state/_METADATA", "state/manifest.ocdbt", "record/metadata",
                      "metrics/metrics")
+
+
+class Damaged(Exception):
+    """A file is not what it should be: the message names it and says how."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Stage:
     """**directory**: of its metrics, checkpoints and summary; **state**; **epoch**: done so far; **epochs**: to be
     done; **best_epoch**: so far, None before the first; **best_step**: of a complete stage, else None; **metrics**: of
     the best epoch: {"val/loss": …, "test/loss": …}, the latter when complete; **summary**: of a complete stage, else
-    {}; **records**: of all epochs; **checkpoints**: by step; **seconds_per_epoch**: None where it is unknown."""
+    {}; **checkpoints**: by step; **seconds_per_epoch**: None where it is unknown."""
 
     directory: Path
     state: str
@@ -44,61 +50,136 @@ class Stage:
     best_step: int | None
     metrics: dict
     summary: dict
-    records: list
     checkpoints: tuple
     seconds_per_epoch: float | None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Run:
-    """**path**: of the work directory; **name**: to call it by; **problem**: why it is damaged, or None; **model**: the
-    first `Stage`, None where it cannot be known; **prior**: the second, None without one; **prior_state**: its state,
-    None for a run that has no second stage; **config**: {"train.epochs": 100, …}; **about**: {"data.fingerprint": …,
-    "versions.jax": …, "device": …}; **generation**: figures of the judge; **size**: bytes on disk; **touched**: seconds
-    since 1970; **holders**: what uses it, in words."""
+    """**path**: of the work directory; **name**: to call it by; **size**: bytes on disk; **touched**: seconds since
+    1970; **holders**: what uses it, in words; **problem**: why it is damaged, or None; **model**: the first `Stage`,
+    None where it cannot be known; **prior**: the second, None without one; **prior_state**: its state, None for a run
+    that has no second stage; **config**: {"train.epochs": 100, …}; **about**: {"data.fingerprint": …, "versions.jax":
+    …, "device": …}; **metrics**: of both stages and the judge: {"val/loss": …, "prior/val/loss": …,
+    "generation/samples/…": …}."""
 
     path: Path
     name: str
-    problem: str | None
-    model: Stage | None
-    prior: Stage | None
-    prior_state: str | None
-    config: dict
-    about: dict
-    generation: dict
     size: int
     touched: float
     holders: tuple = ()
+    problem: str | None = None
+    model: Stage | None = None
+    prior: Stage | None = None
+    prior_state: str | None = None
+    config: dict = dataclasses.field(default_factory=dict)
+    about: dict = dataclasses.field(default_factory=dict)
+    metrics: dict = dataclasses.field(default_factory=dict)
 
     @property
     def state(self):
-        if self.problem is not None:
-            return DAMAGED
-        return RUNNING if self.holders and self.model.state != COMPLETE else self.model.state
+        return DAMAGED if self.problem is not None else _now(self.model, self.holders)
 
 
 def read_run(path, name, holders=()):
     """Everything there is to know of the run in a folder; never an error."""
-    size, touched = usage(Path(os.path.realpath(path)))  # of a link to a run what it leads to
-    run = Run(path, name, None, None, None, None, {}, {}, {}, size, touched, tuple(holders))
+    run = Run(path, name, *usage(Path(os.path.realpath(path))), tuple(holders))  # of a link to a run what it leads to
     try:
-        description = _description(path)
-        config = flat(description["config"])
-        run = dataclasses.replace(run, config=config, about=_about(description))
-        model = _stage(path, config["train.epochs"], description)
-        run = dataclasses.replace(run, model=model)
-        if "device" in model.summary:
-            run = dataclasses.replace(run, about={**run.about, "device": model.summary["device"]})
-        prior = _prior(path, description, model)
-        run = dataclasses.replace(run, prior=prior, prior_state=_prior_state(description, prior, holders))
-        return dataclasses.replace(run, generation=_generation(path))
+        _read(run, path)
     except Damaged as damage:
-        return dataclasses.replace(run, problem=str(damage))
+        run.problem = str(damage)
+    return run
 
 
 def prior_folders(path):
     """The folders of second stages in a run, of these settings and of others."""
     return [entry for entry in entries(path) if re.fullmatch(r"prior-[0-9a-f]{8}", entry.name) and os.path.isdir(entry)]
+
+
+def read_json(path):
+    """The object in a JSON file, None where there is no file. **Raises:** `Damaged`."""
+    content = _read_bytes(path)
+    if content is None:
+        return None
+    try:
+        values = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{path.name} is not JSON ({' '.join(str(error).split())[:100]})") from error
+    if not isinstance(values, dict):
+        raise Damaged(f"{path.name} holds no object")
+    return values
+
+
+def is_integer(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def entries(folder):
+    """Paths of what is in a folder, by name; none where it does not exist or may not be looked into."""
+    try:
+        return sorted(Path(folder).iterdir())
+    except OSError:
+        return []
+
+
+def is_real_folder(path):
+    """Whether it is a folder itself, and not a link to one."""
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+def usage(path):
+    """(bytes on disk, seconds since 1970 of the last change) of a file, or of a folder and all in it.
+
+    Bytes as `du` counts them: in blocks, a file of several names once. Links are not followed. Folders change with what
+    is deleted from them: they say when only where there is no file.
+    """
+    size, touched, folder_touched, seen, waiting = 0, 0.0, 0.0, set(), [path]
+    while waiting:
+        path = waiting.pop()
+        try:
+            found = path.lstat()
+        except OSError:  # gone meanwhile
+            continue
+        if (found.st_dev, found.st_ino) in seen:
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        size += 512 * found.st_blocks if hasattr(found, "st_blocks") else found.st_size
+        if stat.S_ISDIR(found.st_mode):
+            folder_touched = max(folder_touched, found.st_mtime)
+            waiting += entries(path)
+        else:
+            touched = max(touched, found.st_mtime)
+    return size, touched or folder_touched
+
+
+def _read(run, path):
+    """Fills in what the files say, as far as they are whole. **Raises:** `Damaged`."""
+    description = _description(path)
+    run.config = _flat(description["config"])
+    versions, data = description.get("versions"), description["data"]
+    images = data.get("images")
+    run.about = {f"data.{name}": data[name] for name in ("fingerprint", "provenance") if name in data}
+    run.about |= _flat({"versions": versions if isinstance(versions, dict) else {}})
+    run.model = _stage(path, run.config["train.epochs"], images.get("train") if isinstance(images, dict) else None)
+    run.about |= {name: value for name, value in run.model.summary.items() if name == "device"}
+    run.metrics = dict(run.model.metrics)
+    run.prior = _prior(path, description, run.model)
+    if run.prior is not None:
+        run.prior_state = _now(run.prior, run.holders)
+        run.metrics |= {f"prior/{name}": value for name, value in run.prior.metrics.items()}
+    elif description.get("second_stage"):  # runs of version 0.1.0 do not say whether one is to come
+        run.prior_state = TO_COME
+    judged = read_json(path / "generation.json") or {}
+    parts = _flat({name: value for name, value in judged.items() if name != "of"}, "/", "generation/")
+    run.metrics |= {name: value for name, value in parts.items() if is_number(value)}
+
+
+def _now(stage, holders):
+    return RUNNING if holders and stage.state != COMPLETE else stage.state
 
 
 def _description(path):
@@ -108,53 +189,48 @@ def _description(path):
     if not all(isinstance(description.get(part), dict) for part in ("config", "data")):
         raise Damaged("config.json is not the description of a run")
     config = description["config"]
-    for section, field in (("model", "latent"), ("model", "method"), ("train", "epochs")):
+    for section, field, is_right in (
+        ("model", "latent", lambda value: isinstance(value, str)),
+        ("model", "method", lambda value: isinstance(value, str)),
+        ("train", "epochs", is_integer),
+    ):
         if not isinstance(config.get(section), dict) or field not in config[section]:
             raise Damaged(f"config.json has no {section}.{field}")
-        if section == "model" and not isinstance(config[section][field], str):
+        if not is_right(config[section][field]):
             raise Damaged(f"config.json says {section}.{field} = {config[section][field]!r}")
-    if not is_integer(config["train"]["epochs"]):
-        raise Damaged(f"config.json says train.epochs = {config['train']['epochs']!r}")
     return description
 
 
-def _about(description):
-    versions, data = description.get("versions"), description["data"]
-    about = {f"data.{name}": data[name] for name in ("fingerprint", "provenance") if name in data}
-    return about | flat({"versions": versions if isinstance(versions, dict) else {}})
-
-
-def _stage(directory, epochs, description=None):
+def _stage(directory, epochs, num_images=None):
     """**Raises:** `Damaged`."""
-    records = read_records(directory / "metrics.jsonl")
+    records = _read_records(directory / "metrics.jsonl")
     checkpoints = _checkpoints(directory / "checkpoints")
+    whole = [checkpoint.step for checkpoint in checkpoints if checkpoint.whole]
+    speed = records[-1].get("images_per_second") if records else None
+    timed = is_number(num_images) and is_number(speed) and speed > 0
+    rest = {"epochs": epochs, "checkpoints": checkpoints, "seconds_per_epoch": num_images / speed if timed else None}
     summary = read_json(directory / "summary.json") or {}
     if summary and not all(is_integer(summary.get(name)) for name in ("epochs", "best_epoch", "steps")):
         raise Damaged("summary.json is not the summary of a run")
-    speed = _speed(records, description)
     # One that was complete and is being made longer has a summary of before
     early = summary.get("stopped_early")
     if summary and epochs in (summary["epochs"], early.get("epochs") if isinstance(early, dict) else None):
         best_step = summary["steps"] // max(1, summary["epochs"]) * summary["best_epoch"]
-        if not any(checkpoint.whole and checkpoint.step == best_step for checkpoint in checkpoints):
+        if best_step not in whole:
             raise Damaged(f"{directory.name}/checkpoints/{best_step}, the best, is missing or not whole")
-        metrics = _metrics(summary, ("val/", "test/"))
-        return Stage(directory, COMPLETE, summary["epochs"], epochs, summary["best_epoch"], best_step, metrics, summary,
-                     records, checkpoints, speed)
-    whole = [checkpoint for checkpoint in checkpoints if checkpoint.whole]
+        return Stage(directory, COMPLETE, summary["epochs"], best_epoch=summary["best_epoch"], best_step=best_step,
+                     metrics=_metrics(summary, ("val/", "test/")), summary=summary, **rest)
     if checkpoints and not whole:
         raise Damaged(f"{directory.name}/checkpoints: none is whole, files are missing or of another version")
     if len(records) > 1 and not whole:
         raise Damaged(f"checkpoints are missing, metrics.jsonl tells of {number_of(len(records), 'epoch')}")
-    epoch = min(_epoch_at(max(c.step for c in whole), records), epochs) if whole else 0
+    epoch = min(_epoch_at(max(whole), records), epochs) if whole else 0
     done = [record for record in records if record["epoch"] <= epoch and is_number(record.get("val/loss"))]
-    best = min(done, key=lambda record: _worst_if_not_finite(record["val/loss"]), default={})
-    metrics = _metrics(best, "val/")
-    state = STOPPED if whole else EMPTY
-    if os.path.lexists(directory / "failure.json"):  # its numbers went wrong, and it would do so again
-        state = FAILED
-    return Stage(directory, state, epoch, epochs, best.get("epoch"), None, metrics, {}, records,
-                 checkpoints, speed)
+    best = min(done, key=lambda record: _or_worst(record["val/loss"]), default={})
+    # One whose numbers went wrong would go wrong again
+    failed = os.path.lexists(directory / "failure.json")
+    return Stage(directory, FAILED if failed else STOPPED if whole else EMPTY, epoch, best_epoch=best.get("epoch"),
+                 best_step=None, metrics=_metrics(best, "val/"), summary={}, **rest)
 
 
 def _metrics(values, prefix):
@@ -167,15 +243,15 @@ def _checkpoints(folder):
 
 
 def _checkpoint(path):
-    whole, score = all(os.path.isfile(path / name) for name in _CHECKPOINT_FILES), math.inf
+    loss = None
     with contextlib.suppress(Damaged):
         loss = (read_json(path / "metrics" / "metrics") or {}).get("val/loss")
-        score = _worst_if_not_finite(loss) if is_number(loss) else math.inf
-    return Checkpoint(path, int(path.name), whole, score)
+    whole = all(os.path.isfile(path / name) for name in _CHECKPOINT_FILES)
+    return Checkpoint(path, int(path.name), whole, _or_worst(loss))
 
 
-def _worst_if_not_finite(loss):
-    return loss if math.isfinite(loss) else math.inf
+def _or_worst(loss):
+    return loss if is_number(loss) and math.isfinite(loss) else math.inf
 
 
 def _epoch_at(step, records):
@@ -186,22 +262,19 @@ def _epoch_at(step, records):
     return 0
 
 
-def _speed(records, description):
-    images = ((description or {}).get("data", {}).get("images") or {}).get("train")
-    speed = records[-1].get("images_per_second") if records else None
-    return images / speed if is_number(images) and is_number(speed) and speed > 0 else None
-
-
 def _prior(path, description, model):
     """The second stage that `mtvae_jax.load` takes: of these settings, on the best model there is."""
     wanted = _without_unused(description["config"].get("prior"))
-    best = [checkpoint for checkpoint in model.checkpoints if checkpoint.whole]
-    step = model.best_step or min(best, key=lambda c: c.score, default=Checkpoint(path, 0, False, math.inf)).step
+    best = min((c for c in model.checkpoints if c.whole), key=lambda c: c.score, default=None)
+    step = model.best_step or (best.step if best else 0)
     for folder in prior_folders(path):
         try:
             about = read_json(folder / "config.json")
             if about is not None and _without_unused(about.get("prior")) == wanted and about.get("model_step") == step:
-                return _stage(folder, _prior_epochs(folder, wanted))
+                epochs = wanted.get("epochs") if isinstance(wanted, dict) else None
+                if not is_integer(epochs):
+                    raise Damaged(f"config.json says prior.epochs = {epochs!r}")
+                return _stage(folder, epochs)
         except Damaged as damage:
             raise Damaged(f"{folder.name}: {damage}") from damage
     return None
@@ -214,21 +287,42 @@ def _without_unused(settings):
     return {name: value for name, value in settings.items() if (name, value) != ("patience", None)}
 
 
-def _prior_epochs(folder, settings):
-    epochs = settings.get("epochs") if isinstance(settings, dict) else None
-    if not is_integer(epochs):
-        raise Damaged(f"config.json says prior.epochs = {epochs!r}")
-    return epochs
+def _read_bytes(path):
+    """None where there is no file. **Raises:** `Damaged`."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Damaged(f"{path.name} cannot be read ({error.strerror})") from error
 
 
-def _prior_state(description, prior, holders):
-    if prior is not None:
-        return RUNNING if holders and prior.state != COMPLETE else prior.state
-    # Runs of version 0.1.0 do not say whether one is to come.
-    return TO_COME if description.get("second_stage") else None
+def _read_records(path):
+    """The records of a metrics.jsonl, oldest first; of two with the same epoch the later one, and no torn last line.
+
+    **Raises:** `Damaged`.
+    """
+    lines = (_read_bytes(path) or b"").rstrip().split(b"\n")
+    records = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            if not is_integer(record["epoch"]):
+                raise ValueError
+            records[record["epoch"]] = {
+                name: _NON_FINITE.get(value, value) if isinstance(value, str) else value
+                for name, value in record.items()
+            }
+        except (ValueError, TypeError, KeyError, RecursionError):
+            if number < len(lines):
+                raise Damaged(f"{path.name}, line {number} is not the record of an epoch") from None
+    return [records[epoch] for epoch in sorted(records)]
 
 
-def _generation(path):
-    judged = read_json(path / "generation.json") or {}
-    parts = {name: value for name, value in judged.items() if name != "of"}
-    return {name: value for name, value in flat(parts, "/").items() if is_number(value)}
+def _flat(values, separator=".", prefix=""):
+    """{"a": {"b": 1}} as {"a.b": 1}."""
+    result = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        result |= _flat(value, separator, f"{name}{separator}") if isinstance(value, dict) else {name: value}
+    return result

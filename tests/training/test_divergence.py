@@ -25,9 +25,9 @@ from mtvae_jax.errors import UserError
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
 from mtvae_jax.randomness import Purpose, image_keys
-from mtvae_jax.runs.listing import listing
-from mtvae_jax.runs.row import row
+from mtvae_jax.runs.rows import row
 from mtvae_jax.runs.run import read_run
+from mtvae_jax.runs.tables import listing
 from mtvae_jax.training import divergence
 from mtvae_jax.training.clock import Clock
 from mtvae_jax.training.first_stage import train

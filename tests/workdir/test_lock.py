@@ -14,7 +14,7 @@ import pytest
 from small_runs import ROOT
 
 from mtvae_jax.errors import UserError
-from mtvae_jax.runs.in_use import Holders
+from mtvae_jax.runs.find import Holders
 from mtvae_jax.training.first_stage import train
 from mtvae_jax.workdir import lock
 from mtvae_jax.workdir.lock import hold, holder

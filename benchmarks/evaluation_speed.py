@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.harness import Benchmark, Table, command, spread
 from benchmarks.training import Training, objective_of
 from benchmarks.turns import Program, ratio, take_turns
-from mtvae_jax.process.devices import first_replica, replicate
+from mtvae_jax.process.devices import first_copy, replicate
 from mtvae_jax.training.evaluate import Evaluator
 
 _IMAGES = 1000
@@ -24,7 +24,7 @@ def measure(config, images, *, rounds, seconds):
     objective = objective_of(config, images.shape[1:])
     training, evaluate = Training({"images": images}, objective), Evaluator(objective)
     batches = evaluate.place({"images": np.resize(images, (_IMAGES, *images.shape[1:]))})
-    variables = replicate(first_replica(training.state.eval_variables))  # a copy: training gives its own away
+    variables = replicate(first_copy(training.state.eval_variables))  # a copy: training gives its own away
 
     def evaluations(num):
         for _ in range(num):

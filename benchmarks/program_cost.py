@@ -35,7 +35,7 @@ def measure(config, images, *, rounds, seconds):
 
 
 def step_flops(config, image_shape):
-    """FLOPs an image: the gradient of the loss and the optimiser's step, as `step.make_train_steps` has them."""
+    """Counts the FLOPs of an image: the loss's gradient and the optimiser's step, as `training.step` has them."""
     batch = config.train.batch_size
     # XLA counts before it compiles on CPUs only, whatever the default device is.
     with jax.default_device(jax.local_devices(backend="cpu")[0]), convolutions_of_xla():

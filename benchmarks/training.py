@@ -17,7 +17,7 @@ from mtvae_jax.config import from_dict, to_dict
 from mtvae_jax.models import build_model, count_parameters
 from mtvae_jax.objective import Objective
 from mtvae_jax.process import distributed, environment
-from mtvae_jax.process.devices import first_replica, replicate, shard
+from mtvae_jax.process.devices import first_copy, replicate, shard
 from mtvae_jax.training.optimizer import make_optimizer
 from mtvae_jax.training.step import init_state, make_train_steps
 
@@ -61,7 +61,7 @@ class Training(Program):
         while num_steps:
             call = min(num_steps, self._steps_per_epoch - self._done % self._steps_per_epoch)
             self.state = self.compiled(self.state, self._knobs, self._data, _count(call))
-            first_replica(self.state.metrics)
+            first_copy(self.state.metrics)
             self._done, num_steps = self._done + call, num_steps - call
 
 

@@ -42,7 +42,7 @@ def gaussian_kl_to(mean, log_variance, prior_mean, prior_factor):
 
 
 def codebook_loss(z_e, z_q):
-    """Mean over positions of ‖sg(z_e) − e_k‖²: moves the codes to the encoder's outputs (thesis 2.2.2, first VQ term).
+    """Mean over positions of ‖sg(z_e) − e_k‖²: moves the codes to the encoder's outputs (equation 2.5).
 
     **Arguments:** `z_e`: float [B, …, D], the encoder's outputs; `z_q`: the nearest codes, same shape.
     **Returns:** float [B].
@@ -51,7 +51,7 @@ def codebook_loss(z_e, z_q):
 
 
 def commitment_loss(z_e, z_q):
-    """Mean over positions of ‖z_e − sg(e_k)‖²: keeps the encoder near its codes (thesis 2.2.2, second VQ term).
+    """Mean over positions of ‖z_e − sg(e_k)‖²: keeps the encoder near its codes (thesis equation 2.5).
 
     The thesis prints z_q in the place of z_e, which would leave the encoder without this gradient; van den Oord et al.
     (2017), equation 3, has it as here. Its weight β multiplies this term alone.

@@ -12,7 +12,7 @@ from mtvae_jax.config import SETTINGS, has_second_stage, resolve, thesis_config
 from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.models import build_model, count_parameters
 from mtvae_jax.objective import Objective
-from mtvae_jax.process.devices import first_replica, replicate
+from mtvae_jax.process.devices import first_copy, replicate
 from mtvae_jax.process.memory import enough_memory
 from mtvae_jax.process.progress import duration
 from mtvae_jax.trained.model import Model
@@ -148,7 +148,7 @@ def _stage(objective, train, validation, section, *, steps_done=0, images=None):
         f"{duration(evaluation)} of it evaluation",
         f"  {number_of(left, 'step')} to go: {duration(left / steps_per_epoch * epoch)}",
     ]
-    return lines, first_replica(state.eval_variables)
+    return lines, first_copy(state.eval_variables)
 
 
 def _train(program, state):

@@ -34,6 +34,6 @@ def shard(tree):
     return jax.tree.map(place, tree)
 
 
-def first_replica(tree):
+def first_copy(tree):
     """Leaves [devices, ...] of equal rows → host arrays [...]."""
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)

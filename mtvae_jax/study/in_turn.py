@@ -7,7 +7,7 @@ def in_turn(tasks, logs, *, stop_requested):
     """**Arguments:** `tasks`: of `tasks.make_tasks`; `logs`: folder of the runs' text files; `stop_requested`: asked
     about once a second.
     **Returns:** an iterator of an `attempt.Outcome` for each task.
-    **Raises:** `fit.Stopped`.
+    **Raises:** `loop.Stopped`.
     """
     for task in tasks:
         log = logs / f"{task.workdir.name}.txt"

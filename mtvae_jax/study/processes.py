@@ -28,7 +28,7 @@ def in_processes(tasks, logs, *, jobs=None, stop_requested):
     **Arguments:** `tasks`: of `tasks.make_tasks`; `logs`: folder of the text files of runs and processes; `jobs`:
     processes, None: see `places`; `stop_requested`: asked twice a second.
     **Returns:** an iterator of an `attempt.Outcome` for each task, in the order in which they end.
-    **Raises:** `fit.Stopped` once all have saved; `UserError` where a process cannot start.
+    **Raises:** `loop.Stopped` once all have saved; `UserError` where a process cannot start.
     """
     waiting, logs = collections.deque(tasks), Path(logs)
     logs.mkdir(parents=True, exist_ok=True)

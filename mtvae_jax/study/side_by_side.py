@@ -34,7 +34,7 @@ def side_by_side(tasks, logs, *, replicates=None, stop_requested):
     **Arguments:** `tasks`: of `tasks.make_tasks`; `logs`: folder of the runs' text files; `replicates`: how many runs
     side by side at most, None: 8, and on a CPU 1; `stop_requested`: asked about once a second.
     **Returns:** an iterator of an `attempt.Outcome` for each task; those side by side share the time that they took.
-    **Raises:** `fit.Stopped`.
+    **Raises:** `loop.Stopped`.
     """
     environment.require_device()
     if replicates is None:

@@ -33,7 +33,7 @@ def on_slurm(tasks, logs, *, settings, jobs=None, stop_requested, cluster="slurm
     `slurm`; `jobs`: at the same time, None: as many as Slurm starts; `stop_requested`: asked about twice a second;
     `cluster`: "local" for processes of this machine, all at once; `poll_seconds`: between two looks at the queue.
     **Returns:** an iterator of an `attempt.Outcome` for each task, in the order in which they are seen to end.
-    **Raises:** `fit.Stopped`, the jobs go on; `UserError` where jobs cannot be submitted.
+    **Raises:** `loop.Stopped`, the jobs go on; `UserError` where jobs cannot be submitted.
     """
     queue = _Queue(cluster)
     followed = [(task, queue.job_of(task)) for task in tasks]

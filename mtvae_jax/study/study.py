@@ -23,7 +23,7 @@ def run_study(config, folder=None, *, stop_requested=lambda: False, stream=None)
     **Arguments:** `config`: of `study_config`; `folder`: for tables and report, studies/NAME-PROTOCOL-HASH if None;
     `stop_requested`: asked about once a second; `stream`: where progress goes, standard output if None.
     **Returns:** {work directory: error in one line}, of the runs that failed.
-    **Raises:** `UserError`; `fit.Stopped` after saving, where `stop_requested` said so.
+    **Raises:** `UserError`; `loop.Stopped` after saving, where `stop_requested` said so.
     """
     stream = sys.stdout if stream is None else stream
     if jax.distributed.is_initialized():  # jax.process_count() would take the memory of the GPU that the runs need

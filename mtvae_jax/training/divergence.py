@@ -16,7 +16,7 @@ from jax import lax
 
 from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.models.layers import BATCH_AXIS
-from mtvae_jax.process.devices import first_replica, replicate, shard
+from mtvae_jax.process.devices import first_copy, replicate, shard
 from mtvae_jax.process.distributed import on_main
 from mtvae_jax.randomness import epoch_order, evaluation_keys, step_keys
 from mtvae_jax.training.evaluate import Evaluator
@@ -176,7 +176,7 @@ def _bad_in_training(objective, state, rows, steps_per_epoch):
 
     rows = jax.tree.map(lambda array: array.reshape(jax.device_count(), share, *array.shape[1:]), rows)
     bad = jax.pmap(bad, axis_name=BATCH_AXIS)
-    together, alone = first_replica(bad(replicate(state), shard(rows), replicate(objective.knobs)))
+    together, alone = first_copy(bad(replicate(state), shard(rows), replicate(objective.knobs)))
     return alone if together.all() and alone.any() else together
 
 
@@ -189,7 +189,7 @@ def _bad_in_evaluation(objective, variables, rows):
 
     bad, variables, knobs = jax.pmap(bad, axis_name=BATCH_AXIS), replicate(variables), replicate(objective.knobs)
     batches = Evaluator(objective).place(rows)
-    bad = np.concatenate([first_replica(bad(variables, batch, knobs)) for batch in batches])
+    bad = np.concatenate([first_copy(bad(variables, batch, knobs)) for batch in batches])
     return bad[: len(jax.tree.leaves(rows)[0])]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from mtvae_jax.models.layers import BATCH_AXIS
-from mtvae_jax.process.devices import first_replica, replicate, shard
+from mtvae_jax.process.devices import first_copy, replicate, shard
 from mtvae_jax.randomness import evaluation_keys
 
 _BATCH_PER_DEVICE = 250
@@ -108,7 +108,7 @@ class _Sums:
         """Name → float64 array, averaged over all images of `batches`; with NAME_variance where it is wanted."""
         # Every call is under way before the first result is waited for.
         sums = [self._sums(variables, batch, *arguments) for batch in batches]
-        calls = jax.tree.map(lambda *calls: np.stack(calls).astype(np.float64), *map(first_replica, sums))
+        calls = jax.tree.map(lambda *calls: np.stack(calls).astype(np.float64), *map(first_copy, sums))
         totals, squares, counts = calls  # each [calls, …]
         means = jax.tree.map(lambda total: total.sum(0) / counts.sum(), totals)
         for name, square in squares.items():

@@ -6,14 +6,14 @@ import jax
 
 from mtvae_jax.errors import UserError
 from mtvae_jax.process import distributed
-from mtvae_jax.process.devices import first_replica, replicate
+from mtvae_jax.process.devices import first_copy, replicate
 from mtvae_jax.training.divergence import evaluation_failure, is_finite, is_sound, not_finite, training_failure
 from mtvae_jax.training.evaluate import Evaluator
 from mtvae_jax.training.recorder import Recorder
 from mtvae_jax.training.step import TrainingProgram
 
 # Training between two looks at the progress line and at a request to stop.
-_SECONDS_PER_CALL = 1.0
+SECONDS_PER_CALL = 1.0
 
 
 class Stopped(Exception):
@@ -85,16 +85,16 @@ def fit(
                 num_steps = min(steps_per_call, epoch * steps_per_epoch - step)
                 with clock.training(num_steps * settings.batch_size):
                     state = program(state, num_steps)
-                    sums = first_replica(state.metrics)
+                    sums = first_copy(state.metrics)
                 step += num_steps
                 if not is_finite(sums):
-                    raise failure(first_replica(state), {})
+                    raise failure(first_copy(state), {})
                 # Timed by one process, or they would soon disagree
-                next_call = max(1, round(num_steps * _SECONDS_PER_CALL / clock.call_seconds))
+                next_call = max(1, round(num_steps * SECONDS_PER_CALL / clock.call_seconds))
                 steps_per_call = distributed.from_main(next_call)
                 metrics = run.within_epoch(epoch, step, sums)
                 if step < epoch * steps_per_epoch and distributed.any_process(stop_requested()):
-                    at_rest = first_replica(state)
+                    at_rest = first_copy(state)
                     if not is_sound(at_rest):
                         raise failure(at_rest, {})
                     run.save(at_rest)
@@ -103,7 +103,7 @@ def fit(
 
             # Evaluate
             metrics |= {f"val/{name}": value for name, value in evaluate(state.eval_variables, batches).items()}
-            at_rest = first_replica(state)
+            at_rest = first_copy(state)
             if not_finite(metrics) or not is_sound(at_rest):
                 raise failure(at_rest, metrics)
 
@@ -114,7 +114,7 @@ def fit(
                 raise Stopped
 
         # Finish with the best
-        return Fitted(*run.finish(first_replica(state)), evaluate, step - step % steps_per_epoch)
+        return Fitted(*run.finish(first_copy(state)), evaluate, step - step % steps_per_epoch)
 
 
 def count_steps(batch, num_images, section):

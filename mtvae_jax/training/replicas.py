@@ -11,12 +11,12 @@ import numpy as np
 
 from mtvae_jax.models.layers import BATCH_AXIS
 from mtvae_jax.process import environment
-from mtvae_jax.process.devices import first_replica, replicate
+from mtvae_jax.process.devices import first_copy, replicate
 from mtvae_jax.training.clock import Clock
 from mtvae_jax.training.divergence import is_sound, not_finite
 from mtvae_jax.training.evaluate import Evaluator
 from mtvae_jax.training.first_stage import FirstStage, complete
-from mtvae_jax.training.loop import _SECONDS_PER_CALL, Fitted, Stopped, count_steps
+from mtvae_jax.training.loop import SECONDS_PER_CALL, Fitted, Stopped, count_steps
 from mtvae_jax.training.recorder import Recorder
 from mtvae_jax.training.step import TrainingProgram, per_device
 from mtvae_jax.workdir.directory import open_workdir
@@ -106,20 +106,20 @@ def _fit(runs, data, validation, stop_requested):
             num_steps = min(steps_per_call, epoch * steps_per_epoch - step)
             with _all(run.clock.training(num_steps * settings.batch_size) for run in running.values()):
                 state = program(state, num_steps)
-                sums = first_replica(state.metrics)
+                sums = first_copy(state.metrics)
             step += num_steps
             call_seconds = next(iter(running.values())).clock.call_seconds
-            steps_per_call = max(1, round(num_steps * _SECONDS_PER_CALL / call_seconds))
+            steps_per_call = max(1, round(num_steps * SECONDS_PER_CALL / call_seconds))
             metrics = {row: run.within_epoch(epoch, step, _row(sums, row)) for row, run in running.items()}
             if step < epoch * steps_per_epoch and stop_requested():
-                at_rest = first_replica(state)
+                at_rest = first_copy(state)
                 for row, run in running.items():
                     if is_sound(_row(at_rest, row)):
                         run.save(_row(at_rest, row))
                 stop()
 
         # Evaluate, save and report
-        at_rest = first_replica(state)
+        at_rest = first_copy(state)
         for row, run in list(running.items()):
             found = evaluators[row](pick(state.eval_variables, per_device(row)), batches)
             metrics[row] |= {f"val/{name}": value for name, value in found.items()}
@@ -134,7 +134,7 @@ def _fit(runs, data, validation, stop_requested):
             stop()
 
     # Finish with the best
-    at_rest = first_replica(state)
+    at_rest = first_copy(state)
     return [
         Fitted(*run.finish(_row(at_rest, row)), evaluators[row], step) if row in running else None
         for row, run in enumerate(runs)

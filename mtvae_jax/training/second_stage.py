@@ -42,7 +42,7 @@ def train_prior(config, dataset, workdir, *, finish=False, stop_requested=lambda
 
     **Arguments:** as `train`, which must be complete.
     **Returns:** the summary, as in the folder's summary.json.
-    **Raises:** `UserError`; `fit.Stopped` after saving, where `stop_requested` said so.
+    **Raises:** `UserError`; `loop.Stopped` after saving, where `stop_requested` said so.
     """
     workdir = user_path(workdir)
     with (

@@ -11,7 +11,7 @@ from jax import lax
 
 from mtvae_jax.balancing import Balance
 from mtvae_jax.models.layers import BATCH_AXIS
-from mtvae_jax.process.devices import first_replica, replicate, shard
+from mtvae_jax.process.devices import first_copy, replicate, shard
 from mtvae_jax.randomness import Purpose, epoch_order, step_keys
 from mtvae_jax.training.optimizer import make_optimizer
 
@@ -147,7 +147,7 @@ class TrainingProgram:
 
     def advance(self, state, num_steps):
         """The same from host state to host state."""
-        return first_replica(self(replicate(state), num_steps))
+        return first_copy(self(replicate(state), num_steps))
 
     @property
     def working_bytes(self):

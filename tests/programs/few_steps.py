@@ -19,7 +19,7 @@ from mtvae_jax.data import load_dataset
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
 from mtvae_jax.process import distributed
-from mtvae_jax.process.devices import first_replica, replicate, shard
+from mtvae_jax.process.devices import first_copy, replicate, shard
 from mtvae_jax.training.evaluate import Evaluator
 from mtvae_jax.training.optimizer import make_optimizer
 from mtvae_jax.training.start import start_from_data
@@ -43,7 +43,7 @@ validation = evaluate.place({"images": dataset.validation[:377]})
 
 
 def named(state, prefix=""):
-    leaves = jax.tree_util.tree_leaves_with_path(first_replica(state))
+    leaves = jax.tree_util.tree_leaves_with_path(first_copy(state))
     arrays = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
     arrays |= {f"val/{name}": value for name, value in evaluate(state.eval_variables, validation).items()}
     return {prefix + name: value for name, value in arrays.items()}

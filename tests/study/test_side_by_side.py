@@ -97,7 +97,7 @@ def assert_same(found, expected, tolerance=1e-4):
 
 def one_step_a_call(monkeypatch):
     for name in ("loop", "replicas"):
-        monkeypatch.setattr(f"mtvae_jax.training.{name}._SECONDS_PER_CALL", 0.0)
+        monkeypatch.setattr(f"mtvae_jax.training.{name}.SECONDS_PER_CALL", 0.0)
 
 
 def result(task):

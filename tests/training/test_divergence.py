@@ -114,7 +114,7 @@ def failure(path):
 
 
 def test_one_bad_image_is_found_and_the_run_goes_on_once_it_is_good(npz, tmp_path, monkeypatch):
-    monkeypatch.setattr("mtvae_jax.training.loop._SECONDS_PER_CALL", 0.0)  # a step a call
+    monkeypatch.setattr("mtvae_jax.training.loop.SECONDS_PER_CALL", 0.0)  # a step a call
     monkeypatch.setattr(divergence, "_STRIDE", 3)
     config, dataset = tiny_config(train__ema_decay=0.9), load(npz)
     index, place = shown_only_in_the_second(jax.random.key(config.seed), 2)
@@ -188,7 +188,7 @@ def test_on_two_devices():
 
 
 def test_it_stops_soon_and_without_a_saved_state_begins_anew(npz, tmp_path, monkeypatch):
-    monkeypatch.setattr("mtvae_jax.training.loop._SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr("mtvae_jax.training.loop.SECONDS_PER_CALL", 0.0)
     config = tiny_config(train__epochs=50)
     calls = iter(range(1, 100))
     bad = poisoned(load(npz), int(batches(jax.random.key(config.seed), 0)[1][5]))
@@ -237,7 +237,7 @@ def first_bad_step(config, images):
 @pytest.mark.parametrize("stopped", [False, True], ids=["at the end of the epoch", "when it is to save"])
 def test_a_gradient_that_is_not_finite_although_the_loss_is(stopped, npz, tmp_path, monkeypatch):
     """In the last step before the state would be saved, so that no later loss tells of it."""
-    monkeypatch.setattr("mtvae_jax.training.loop._SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr("mtvae_jax.training.loop.SECONDS_PER_CALL", 0.0)
     config, dataset = tiny_config(), load(npz)
     place = 4 if stopped else STEPS - 1
     index = int(batches(jax.random.key(config.seed), 0)[place][3])

@@ -204,7 +204,7 @@ def test_stopped_in_mid_epoch_and_started_again_gives_the_same_bits(make_run, da
         "multi_decoder", conditioning__sampling="uniform", train__ema_decay=0.9, train__epochs=3, **balancing
     )
     train(config, dataset, tmp_path / "unbroken", stream=io.StringIO())
-    monkeypatch.setattr("mtvae_jax.training.loop._SECONDS_PER_CALL", 0.0)  # a step a call: stops fall within epochs
+    monkeypatch.setattr("mtvae_jax.training.loop.SECONDS_PER_CALL", 0.0)  # a step a call: stops fall within epochs
     stops = 0
     while True:
         calls = iter(range(100))
@@ -260,7 +260,7 @@ def until(steps):
 
 @pytest.fixture
 def a_step_a_call(monkeypatch):
-    monkeypatch.setattr("mtvae_jax.training.loop._SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr("mtvae_jax.training.loop.SECONDS_PER_CALL", 0.0)
     for figures in ("mtvae_jax.training.first_stage.RunFigures", "mtvae_jax.training.second_stage.PriorFigures"):
         monkeypatch.setattr(f"{figures}.__call__", lambda *_, **__: None)
 
@@ -363,7 +363,7 @@ def test_other_images_under_the_same_name_are_refused(make_run, dataset, tmp_pat
 
 
 def test_nothing_is_compiled_after_the_first_epoch(make_run, dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("mtvae_jax.training.loop._SECONDS_PER_CALL", 0.01)
+    monkeypatch.setattr("mtvae_jax.training.loop.SECONDS_PER_CALL", 0.01)
     compiled, at_request = [], []
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, *_, **__: compiled.append(name) if "backend_compile" in name or "cache_retrieval" in name else None

@@ -323,7 +323,7 @@ def test_a_gaussian_prior_learns_from_the_revealed_pixels(first_stage, tiny, tmp
 
 
 def test_a_prior_stopped_in_mid_epoch_and_started_again_gives_the_same_bits(first_stage, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("mtvae_jax.training.loop._SECONDS_PER_CALL", 0.0)  # a step a call: stops fall within epochs
+    monkeypatch.setattr("mtvae_jax.training.loop.SECONDS_PER_CALL", 0.0)  # a step a call: stops fall within epochs
     monkeypatch.setattr("mtvae_jax.training.second_stage.PriorFigures.__call__", lambda *_, **__: None)
     config = tiny_config("vq", prior__epochs=2, prior__dropout=0.3, prior__ema_decay=0.9)
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"

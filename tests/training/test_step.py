@@ -9,7 +9,7 @@ import pytest
 from mtvae_jax.balancing import softadapt
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
-from mtvae_jax.process.devices import first_replica, replicate, shard
+from mtvae_jax.process.devices import first_copy, replicate, shard
 from mtvae_jax.randomness import Purpose, image_keys
 from mtvae_jax.training.optimizer import make_optimizer
 from mtvae_jax.training.step import init_state, make_train_steps
@@ -29,7 +29,7 @@ def compiled_steps(config, images, calls):
     state, knobs, data = replicate(state), replicate(objective.knobs), replicate({"images": images})
     for num_steps in calls:
         state = train_steps(state, knobs, data, shard(np.full(1, num_steps, np.int32)))
-    return first_replica(state)
+    return first_copy(state)
 
 
 def hand_written_steps(config, images, num_steps):
@@ -144,7 +144,7 @@ def test_replicates_train_as_each_would_alone(latent, method, make_run, digits):
     trees = states, [objective.knobs for objective in objectives]
     state, knobs = (jax.tree.map(lambda *leaves: np.stack(leaves), *tree) for tree in trees)
     train_steps = make_train_steps(objectives[0], optimizers[0], NUM_IMAGES, replicates=True)
-    together = first_replica(
+    together = first_copy(
         train_steps(
             replicate(state), replicate(knobs), replicate({"images": images}), shard(np.full(1, 4, np.int32))
         )

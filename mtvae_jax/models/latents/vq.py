@@ -196,7 +196,8 @@ class VectorQuantiser(nn.Module):
         }
 
     def objective(self, terms, beta):
-        """Codebook + β · commitment, float [B]. With moving averages the first has no gradient."""
+        """Codebook + β · commitment (thesis equation 2.5), float [B]. With moving averages the first has no
+        gradient."""
         return terms["codebook"] + beta * terms["commitment"]
 
     def statistics(self, posterior):

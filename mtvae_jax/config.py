@@ -11,7 +11,9 @@ from mtvae_jax.conditioning import COUNTS, SAMPLINGS, exact_grid_mask
 from mtvae_jax.data.splits import check_arguments
 from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.methods import METHODS
+from mtvae_jax.models.decoder import OUTPUTS
 from mtvae_jax.models.latents import LATENTS
+from mtvae_jax.models.merge import MERGES
 from mtvae_jax.settings import (
     FIRST,
     FRACTION,
@@ -109,9 +111,9 @@ SETTINGS = {
     "model.residual_dim": Setting(32, integer(1, _WIDEST), "number of channels within a residual layer"),
     "model.kernel_size": Setting(3, integer(1, _LARGEST_KERNEL), "side of the kernels of stride 2, pixels"),
     "model.normalization": Setting("batch", one_of(("batch", "none")), "normalisation of feature maps"),
-    "model.merge": Setting("dense", one_of(("dense", "spatial")),
+    "model.merge": Setting("dense", one_of(MERGES),
                            "layer in which z and m meet: fully connected, or convolutions on the grid of z"),
-    "model.output": Setting("sigmoid", one_of(("sigmoid", "linear")), "last activation of a decoder"),
+    "model.output": Setting("sigmoid", one_of(OUTPUTS), "last activation of a decoder"),
     "model.codebook_size": Setting(128, integer(2, 2**20), "number of codes (vq)"),
     "model.codebook_init": Setting("data", one_of(("data", "random")),
                                    "start of the codes: outputs of the encoder, or noise (vq)"),
@@ -274,23 +276,6 @@ def resolve(config, image_shape):
         latent.resolve(config, math.prod(image_shape))
     check(config)  # what was worked out may be out of range too
     return config.lock()
-
-
-def _check_normalised(config, height, width):
-    """Refuses batch normalisation of a single value, which leaves nothing of it."""
-    layers = len(config.model.hidden_dims)
-    values = math.prod(-(-side // 2**layers) for side in (height, width))  # of an image in the last feature map
-    stages = {
-        "train": config.model.normalization == "batch",
-        "prior": config.prior.epochs > 0 and config.prior.unconditional < 1,  # the network that sees m
-    }
-    for section, normalised in stages.items():
-        if normalised and config[section].batch_size * values == 1:
-            raise UserError(
-                f"config.{section}.batch_size = 1: {layers} layers of stride 2 make one value a channel of a "
-                f"{height}×{width} image, and batch normalisation needs several; must be at least 2, or give fewer "
-                "config.model.hidden_dims"
-            )
 
 
 def _check_normalised(config, height, width):

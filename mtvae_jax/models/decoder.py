@@ -12,7 +12,10 @@ from mtvae_jax.models.layers import (
     ResidualStack,
     stride_two_sizes,
 )
-from mtvae_jax.models.merge import DenseMerge, SpatialMerge
+from mtvae_jax.models.merge import MERGES, DenseMerge
+
+# Names of `model.output` → the last function of a decoder.
+OUTPUTS = {"sigmoid": nn.sigmoid, "linear": lambda x: x + 0.5}
 
 
 class Decoder(nn.Module):
@@ -22,8 +25,8 @@ class Decoder(nn.Module):
     only meets such a layer where there is m to merge with (thesis 3.2.3, 3.3.3), and is normalised before it does.
 
     **Arguments:** `image_shape`: (H, W, C); `hidden_dims`: channels of the encoder's layers, walked backwards;
-    `residual_layers`, `residual_dim`, `kernel_size`, `normalise`: as in the encoder; `merge`: "dense" or "spatial";
-    `grid_stride`: see `DenseMerge`; `output`: "sigmoid", or "linear", whose x̂ may leave [0, 1].
+    `residual_layers`, `residual_dim`, `kernel_size`, `normalise`: as in the encoder; `merge`: a key of `MERGES`;
+    `grid_stride`: see `DenseMerge`; `output`: a key of `OUTPUTS`; with "linear" x̂ may leave [0, 1].
     """
 
     image_shape: tuple[int, int, int]
@@ -66,7 +69,7 @@ class Decoder(nn.Module):
             if not last:
                 x = NormActivation(**common, name=f"norm_{layer}")(x, train)
         x = x.astype(jnp.float32)
-        return nn.sigmoid(x) if self.output == "sigmoid" else x + 0.5
+        return OUTPUTS[self.output](x)
 
     def _join(self, z, m, smallest, train):
         """The map [B, h, w, F] from which the convolutions start."""
@@ -77,7 +80,5 @@ class Decoder(nn.Module):
             # to the encoder, whose outputs then fall onto a few codes and stay there.
             z = BatchNorm(dtype=self.dtype, axis_name=self.axis_name, name="norm_z")(z, train)
         shape = (*smallest, z.shape[-1] if z.ndim == 4 else self.hidden_dims[-1])
-        if m is None or self.merge == "dense":
-            return DenseMerge(shape, self.dtype, self.grid_stride, name="merge")(z, m, train=train)
-        merge = SpatialMerge(shape, self.hidden_dims, self.normalise, self.dtype, self.axis_name, name="merge")
-        return merge(z, m, train=train)
+        kind = DenseMerge if m is None else MERGES[self.merge]
+        return kind.build(shape, self, name="merge")(z, m, train=train)

@@ -27,6 +27,11 @@ class DenseMerge(nn.Module):
     dtype: jnp.dtype = jnp.float32
     grid_stride: int | None = None
 
+    @classmethod
+    def build(cls, shape, decoder, *, name):
+        """The merge of a `Decoder`, to a feature map of `shape`."""
+        return cls(shape, decoder.dtype, decoder.grid_stride, name=name)
+
     @nn.compact
     def __call__(self, z, m=None, *, train=False):
         """z [B, …] and perhaps m [B, H, W, C+1] → [B, h, w, F]."""
@@ -87,6 +92,12 @@ class SpatialMerge(nn.Module):
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = BATCH_AXIS
 
+    @classmethod
+    def build(cls, shape, decoder, *, name):
+        """The merge of a `Decoder`, to a feature map of `shape`."""
+        settings = decoder.hidden_dims, decoder.normalise, decoder.dtype, decoder.axis_name
+        return cls(shape, *settings, name=name)
+
     @nn.compact
     def __call__(self, z, m, *, train=False):
         """z [B, Z] or [B, h, w, D] and m [B, H, W, C+1] → [B, h, w, F]."""
@@ -96,3 +107,7 @@ class SpatialMerge(nn.Module):
             z = DenseMerge(self.shape, self.dtype, name="z")(z)
         x = jnp.concatenate([z.astype(self.dtype), m], axis=-1)
         return Conv(self.shape[-1], 3, dtype=self.dtype, name="conv")(x)
+
+
+# Names of `model.merge` → the layer in which z and m meet.
+MERGES = {"dense": DenseMerge, "spatial": SpatialMerge}

@@ -2,6 +2,9 @@
 
 import optax
 
+# Names of `train.schedule` → function of the peak and the number of steps behind the warm-up.
+SCHEDULES = {"constant": lambda peak, steps: optax.constant_schedule(peak), "cosine": optax.cosine_decay_schedule}
+
 
 def make_optimizer(settings, steps_per_epoch):
     """The optax transformation that a config's `train` or `prior` section describes.
@@ -18,10 +21,7 @@ def learning_rate(settings, steps_per_epoch):
     peak = settings.learning_rate
     warmup = round(settings.warmup_epochs * steps_per_epoch)
     total = settings.epochs * steps_per_epoch
-    if settings.schedule == "cosine":
-        after = optax.cosine_decay_schedule(peak, max(total - warmup, 1))
-    else:
-        after = optax.constant_schedule(peak)
+    after = SCHEDULES[settings.schedule](peak, max(total - warmup, 1))
     if warmup == 0:
         return after
     # Starts above zero, so that the first step moves.

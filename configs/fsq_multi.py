@@ -1,6 +1,8 @@
 """Multi-decoder VAE with finite scalar quantisation: p(x|z) and p(x|z, m) share one grid of codes.
 
     python launch.py --config=configs/fsq_multi.py
+
+Not trained to its end yet: no figures to expect are known.
 """
 
 from mtvae_jax.config import thesis_config

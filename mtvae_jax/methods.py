@@ -9,7 +9,8 @@ class Method:
 
     **Arguments:** `decoder`: there is a decoder p(x|z); `conditional_decoder`: there is a decoder p(x|z, m);
     `counts`: how many pixels are revealed in training, a key of `mtvae_jax.conditioning.COUNTS`, None for no pixels;
-    `empty_mask`: the conditional decoder learns to work without revealed pixels too, and so stands in for p(x|z).
+    `empty_mask`: the conditional decoder learns to work without revealed pixels too, and stands in for p(x|z)
+    where there is no decoder for that.
     """
 
     decoder: bool

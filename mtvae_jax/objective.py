@@ -46,7 +46,7 @@ def reconstruct_unconditioned(model, method, image_shape, variables, z):
     height, width, channels = image_shape
     nothing = jnp.zeros((z.shape[0], height, width, channels + 1))
     unconditioned, conditioned = model.apply(variables, z, nothing, method="decode")
-    return conditioned if method.empty_mask else unconditioned
+    return unconditioned if method.decoder else conditioned
 
 
 class Objective:
@@ -165,7 +165,7 @@ class Objective:
         output = self.model.apply(variables, images, self._condition(images, mask_keys, knobs), latent_keys)
         terms = self._terms(output, images, knobs)
         reconstructions = {"": output.reconstruction, "_conditioned": output.reconstruction_conditioned}
-        if self.method.empty_mask:
+        if self.method.empty_mask and not self.method.decoder:
             reconstructions[""] = self.reconstruct_unconditioned(variables, output.latent.z)
             terms["reconstruction"] = mean_squared_error(images, reconstructions[""])
         for suffix, reconstruction in reconstructions.items():

@@ -1,5 +1,6 @@
 """The objective is the thesis' sum of terms; each method sees the masks that it should."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -88,6 +89,20 @@ def test_evaluation_reports_what_the_method_has(method, latent, make_run, batch)
         assert (f"{name}_conditioned" in metrics) == (method != "plain")
     assert all(isinstance(value, float) and np.isfinite(value) for value in metrics.values())
     assert ("kl" in metrics, "perplexity" in metrics) == (latent == "gaussian", latent == "vq")
+
+
+def test_what_comes_from_z_alone_comes_from_the_decoder_for_it_where_there_is_one(make_run, batch, monkeypatch):
+    """Also where the conditional decoder knows the empty mask: the figures are those of the model without that."""
+    config = make_run("multi_decoder")
+    without = Jitted(config)
+    monkeypatch.setitem(METHODS, "multi_decoder", dataclasses.replace(METHODS["multi_decoder"], empty_mask=True))
+    model = Jitted(config)
+    z = jnp.ones((3, config.model.latent_dim))
+    of_z = [jax.jit(m.objective.reconstruct_unconditioned)(m.variables, z) for m in (model, without)]
+    np.testing.assert_array_equal(*of_z)
+    terms, expected = (m.evaluation_terms(m.variables, batch, *KEYS) for m in (model, without))
+    for name in ("reconstruction", "psnr", "ssim"):
+        np.testing.assert_array_equal(terms[name], expected[name])
 
 
 def test_beta_rises_linearly_over_the_warm_up_and_the_weights_stay(make_run):

@@ -12,9 +12,6 @@ With the kernel read as a matrix K [kh·kw·C, D] there are three products, and 
     features = gather(images) K              the convolution
     images   = scatter(features Kᵀ)          the transposed convolution
     kernel   = gather(images)ᵀ features      the gradient of either with respect to the kernel
-
-Where most of the arithmetic is, in 3×3 convolutions of stride 1 on small maps, `mtvae_jax.ops.winograd` needs less of
-it.
 """
 
 import functools
@@ -25,16 +22,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mtvae_jax.ops import winograd
-
 # A batch with more patches than this is worked through in slices. Patches that fit the cache are two to three times as
 # fast, and the memory for all of them (nine times the images', for a 3×3 kernel) is never taken.
 _SLICE_BYTES = 8 * 2**20
-
-# Of fewer channels the products are too narrow to be worth the way to Winograd's points and back, and of larger maps
-# the transformed ones, two to three times as large and never in slices, leave the cache.
-_LEAST_WINOGRAD_CHANNELS = 32
-_MOST_WINOGRAD_PIXELS = 16 * 16
 
 _FEW_CHANNELS = 4  # those of images
 
@@ -44,15 +34,14 @@ def conv2d(images, kernel, *, stride=1, padding="SAME", implementation=None):
 
     **Arguments:** `images`: float [B, H, W, C]; `kernel`: [kh, kw, C, D] of the same dtype; `stride`: of both axes;
     `padding`: "SAME" (h = ⌈H / stride⌉), "VALID" (none) or pixels ((top, bottom), (left, right)); `implementation`:
-    "lax" (on GPUs: cuDNN), "matmul" or "winograd" (differentiable once, in reverse mode; "winograd" for stride 1 and
-    at most 5 taps), or None: "lax" except on CPUs, where it is the faster of the others.
-    **Returns:** [B, h, w, D] of the same dtype. With float32, "winograd" keeps about six digits.
+    "lax" (on GPUs: cuDNN) or "matmul" (differentiable once, in reverse mode), or None: "lax" except on CPUs.
+    **Returns:** [B, h, w, D] of the same dtype.
     **Raises:** `ValueError` for shapes, dtypes and settings that do not fit.
     """
     geometry = _geometry(images.shape[1:3], images.dtype, kernel, stride, padding)
     if images.shape[3:] != kernel.shape[2:3]:
         raise ValueError(f"images {images.shape} do not fit kernel {kernel.shape}: want [B, H, W, {kernel.shape[2]}]")
-    conv, _ = _IMPLEMENTATIONS[_choose(implementation, geometry, kernel)]
+    conv, _ = _implementation(implementation)
     return conv(images, kernel, geometry)
 
 
@@ -75,30 +64,16 @@ def conv2d_transpose(features, kernel, *, stride, output_size, padding="SAME", i
             f"features {features.shape}: a transposed convolution to {geometry.image_size} with kernel {kernel.shape}, "
             f"stride {stride} and padding {padding} starts from [B, {', '.join(map(str, expected))}]"
         )
-    _, conv_transpose = _IMPLEMENTATIONS[_choose(implementation, geometry, kernel)]
+    _, conv_transpose = _implementation(implementation)
     return conv_transpose(features, kernel, geometry)
 
 
-def _choose(implementation, geometry, kernel):
-    winograd_fits = geometry.stride == 1 and max(geometry.kernel_size) <= winograd.MOST_TAPS
-    if implementation is None:
-        if jax.default_backend() != "cpu":
-            return "lax"
-        pays = (
-            geometry.kernel_size == (3, 3)
-            and kernel.dtype == jnp.float32  # fewer digits cannot afford to lose one
-            and min(kernel.shape[2:]) >= _LEAST_WINOGRAD_CHANNELS
-            and math.prod(geometry.feature_size) <= _MOST_WINOGRAD_PIXELS
-        )
-        return "winograd" if winograd_fits and pays else "matmul"
-    if implementation not in _IMPLEMENTATIONS:
-        raise ValueError(f"implementation {implementation!r}: must be {', '.join(_IMPLEMENTATIONS)} or None")
-    if implementation == "winograd" and not winograd_fits:
-        raise ValueError(
-            f"winograd with stride {geometry.stride} and kernel {kernel.shape}: must be stride 1 and at most "
-            f"{winograd.MOST_TAPS} taps"
-        )
-    return implementation
+def _implementation(name):
+    if name is None:
+        name = "matmul" if jax.default_backend() == "cpu" else "lax"
+    if name not in _IMPLEMENTATIONS:
+        raise ValueError(f"implementation {name!r}: must be {', '.join(_IMPLEMENTATIONS)} or None")
+    return _IMPLEMENTATIONS[name]
 
 
 class _Geometry(NamedTuple):
@@ -221,19 +196,9 @@ def _mirrored(kernel, geometry):
     return kernel[::-1, ::-1].swapaxes(2, 3), mirrored
 
 
-def _winograd_conv(images, kernel, geometry):
-    return winograd.conv(images, kernel, geometry.padding)
-
-
-def _winograd_conv_transpose(features, kernel, geometry):
-    kernel, mirrored = _mirrored(kernel, geometry)
-    return winograd.conv(features, kernel, mirrored.padding)
-
-
 _IMPLEMENTATIONS = {
     "lax": (_lax_conv, _lax_conv_transpose),
     "matmul": (_narrow_conv, _narrow_conv_transpose),
-    "winograd": (_winograd_conv, _winograd_conv_transpose),
 }
 
 

@@ -111,9 +111,3 @@ def test_bfloat16_keeps_its_dtype_and_is_normalised_in_float32():
     want = reference(np.asarray(low, np.float64), scale, bias, 0.01)
     np.testing.assert_allclose(mean, want[1], rtol=1e-5)  # a sum in bfloat16 stops growing at 256
     np.testing.assert_allclose(np.asarray(y, np.float32), want[0], rtol=1e-2, atol=1e-2)
-
-
-def test_keeps_the_input_alone_for_the_backward_pass():
-    x, scale, bias, _ = operands(5, (8, 4, 4, 16))
-    _, pull_back = jax.vjp(lambda x: batch_norm(x, scale, bias, slope=0.01)[0], x)
-    assert sum(leaf.size for leaf in jax.tree.leaves(pull_back)) <= x.size + 4 * scale.size

@@ -41,7 +41,7 @@ def conv2d(images, kernel, *, stride=1, padding="SAME", implementation=None):
     geometry = _geometry(images.shape[1:3], images.dtype, kernel, stride, padding)
     if images.shape[3:] != kernel.shape[2:3]:
         raise ValueError(f"images {images.shape} do not fit kernel {kernel.shape}: want [B, H, W, {kernel.shape[2]}]")
-    conv, _ = _implementation(implementation)
+    conv, _ = _IMPLEMENTATIONS[_choose(implementation)]
     return conv(images, kernel, geometry)
 
 
@@ -64,16 +64,16 @@ def conv2d_transpose(features, kernel, *, stride, output_size, padding="SAME", i
             f"features {features.shape}: a transposed convolution to {geometry.image_size} with kernel {kernel.shape}, "
             f"stride {stride} and padding {padding} starts from [B, {', '.join(map(str, expected))}]"
         )
-    _, conv_transpose = _implementation(implementation)
+    _, conv_transpose = _IMPLEMENTATIONS[_choose(implementation)]
     return conv_transpose(features, kernel, geometry)
 
 
-def _implementation(name):
-    if name is None:
-        name = "matmul" if jax.default_backend() == "cpu" else "lax"
-    if name not in _IMPLEMENTATIONS:
-        raise ValueError(f"implementation {name!r}: must be {', '.join(_IMPLEMENTATIONS)} or None")
-    return _IMPLEMENTATIONS[name]
+def _choose(implementation):
+    if implementation is None:
+        return "matmul" if jax.default_backend() == "cpu" else "lax"
+    if implementation not in _IMPLEMENTATIONS:
+        raise ValueError(f"implementation {implementation!r}: must be {', '.join(_IMPLEMENTATIONS)} or None")
+    return implementation
 
 
 class _Geometry(NamedTuple):

@@ -13,7 +13,7 @@ from mtvae_jax.workdir import lock
 # In a run: there are no other runs in these.
 OF_A_RUN = re.compile(r"checkpoints|figures|tensorboard|prior-[0-9a-f]{8}")
 # As `mtvae_jax.workdir.directory.default_workdir` names them.
-_DEFAULT_NAME = re.compile(r"(gauss|vq)_[a-z]+-.+-[0-9a-f]{8}", re.DOTALL)
+_DEFAULT_NAME = re.compile(r"[a-z]+_[a-z]+-.+-[0-9a-f]{8}", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)

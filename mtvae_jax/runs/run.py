@@ -264,14 +264,14 @@ def _epoch_at(step, records):
 
 def _prior(path, description, model):
     """The second stage that `mtvae_jax.load` takes: of these settings, on the best model there is."""
-    wanted = _without_unused(description["config"].get("prior"))
+    wanted = _in_use(description["config"].get("prior"))
     best = min((c for c in model.checkpoints if c.whole), key=lambda c: c.score, default=None)
     step = model.best_step or (best.step if best else 0)
     for folder in prior_folders(path):
         try:
             about = read_json(folder / "config.json")
-            if about is not None and _without_unused(about.get("prior")) == wanted and about.get("model_step") == step:
-                epochs = wanted.get("epochs") if isinstance(wanted, dict) else None
+            if about is not None and _in_use(about.get("prior")) == wanted and about.get("model_step") == step:
+                epochs = wanted.get("epochs")
                 if not is_integer(epochs):
                     raise Damaged(f"config.json says prior.epochs = {epochs!r}")
                 return _stage(folder, epochs)
@@ -280,11 +280,12 @@ def _prior(path, description, model):
     return None
 
 
-def _without_unused(settings):
-    """As `mtvae_jax.config.prior_settings`, which needs JAX."""
+def _in_use(settings):
+    """Returns the settings that are not off: a second stage does not name those that are later than its version, all of
+    which are off by default."""
     if not isinstance(settings, dict):
-        return settings
-    return {name: value for name, value in settings.items() if (name, value) != ("patience", None)}
+        return {}
+    return {name: value for name, value in settings.items() if value is not None and value is not False}
 
 
 def _read_bytes(path):

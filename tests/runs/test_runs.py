@@ -23,6 +23,7 @@ from rich.cells import cell_len
 from small_runs import ROOT
 
 import mtvae_jax
+from mtvae_jax.config import SETTINGS
 from mtvae_jax.errors import UserError
 from mtvae_jax.runs import clean
 from mtvae_jax.runs.command_line import main
@@ -32,6 +33,7 @@ from mtvae_jax.runs.rows import Condition, choose, parse_condition, row, sort
 from mtvae_jax.runs.run import read_run
 from mtvae_jax.runs.tables import cut_middle, listing
 from mtvae_jax.runs.words import printable
+from mtvae_jax.settings import FIRST
 from mtvae_jax.training.first_stage import train
 
 DAYS_AGO = time.time() - 10 * 86400
@@ -246,6 +248,19 @@ def test_states(make, call):
     assert rows["prior"]["prior/val/loss"] == 2.0
     _, out, _ = call()
     assert all(text in out for text in ("stopped 3/9", "nothing saved", "stopped 3/7"))
+
+
+def test_a_second_stage_of_an_earlier_version_is_found_and_one_of_other_settings_is_not(make, call):
+    """The first did not have `patience`; that what came later is off by default is what tells the two apart."""
+    later = [s for name, s in SETTINGS.items() if name.startswith("prior.") and s.since != FIRST]
+    assert later
+    assert all(setting.default is None or setting.default is False for setting in later)
+    workdir = make(model__latent="vq")
+    prior = write_prior(workdir)
+    edit(prior / "config.json", prior__patience=None)
+    assert [row["second_stage"] for row in rows_of(call)] == ["complete"]
+    edit(workdir / "config.json", config__prior__patience=5, second_stage=True)
+    assert [row["second_stage"] for row in rows_of(call)] == ["to come"]
 
 
 def test_an_epoch_counts_once_its_checkpoint_is_there(make, call):
@@ -555,7 +570,7 @@ def test_runs_that_never_saved_anything_and_folders_of_none(make, call):
     (noted / "notes.txt").write_text("mine")
     killed = make("killed", losses=(0.5,), complete=False, saved=())  # in its first checkpoint
     (killed / "checkpoints" / "8.orbax-checkpoint-tmp").mkdir(parents=True)
-    never, foreign = (empty.parent / name for name in ("gauss_multi-mnist-89abcdef", "papers"))
+    never, foreign = (empty.parent / name for name in ("fsq_multi-mnist-89abcdef", "papers"))
     never.mkdir()
     foreign.mkdir()
     make_old("runs")

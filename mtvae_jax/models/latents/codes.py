@@ -1,8 +1,12 @@
-"""What latents of discrete codes share: how the use of codes is reported, and when it has collapsed."""
+"""What latents of discrete codes share: a grid of them, how their use is reported, and when it has collapsed."""
 
 import math
+from typing import ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from mtvae_jax.models.latents.protocol import Finding
 
@@ -14,6 +18,35 @@ NO_KL = {
     "loss.variance": "says what the weight of a KL stands for, and {} has none",
     "loss.kl_warmup_epochs": "is for the KL of gaussian, and {} has none",
 }
+
+
+class CodeLatent(nn.Module):
+    """The answers that every latent with a `grid` (h, w) of codes out of `num_codes` gives; see `Latent`."""
+
+    prior = "codes"
+    knows_prior = False
+    settings: ClassVar = {}
+    refuses: ClassVar = NO_KL
+    start = None
+    varying = ()
+
+    def prior_sample(self, key, num):
+        """Draws z [num, h, w, D] of codes that are all equally likely, as before a prior has been learned."""
+        return self.embed(jax.random.randint(key, (num, *self.grid), 0, self.num_codes))
+
+    @property
+    def posterior_row(self):
+        return jax.ShapeDtypeStruct(self.grid, jnp.int32)
+
+    @property
+    def codes_per_image(self):
+        return math.prod(self.grid)
+
+    def statistics(self, posterior):
+        return {}
+
+    def after_update(self, before, params, stats):
+        return params, stats
 
 
 def hidden_dims(dataset):

@@ -19,7 +19,7 @@ from mtvae_jax.settings import Setting, integer, tuple_of
 _EPSILON = 1e-3
 
 
-class FiniteScalarQuantiser(nn.Module):
+class FiniteScalarQuantiser(codes.CodeLatent):
     """Bounds each of D dimensions and rounds it to one of its levels: K = Π levels codes without a codebook, and so
     without a loss term of its own. The gradient passes by the rounding straight through; see `Latent`.
 
@@ -33,8 +33,6 @@ class FiniteScalarQuantiser(nn.Module):
 
     short = "fsq"
     title = "FSQ-VAE"
-    prior = "codes"
-    knows_prior = False
     settings: ClassVar = {
         "model.levels": Setting(
             (8, 6, 5),
@@ -43,8 +41,6 @@ class FiniteScalarQuantiser(nn.Module):
             since="0.2.0",
         )
     }
-    refuses: ClassVar = codes.NO_KL
-    start = None
 
     @staticmethod
     def defaults(dataset):
@@ -89,21 +85,9 @@ class FiniteScalarQuantiser(nn.Module):
         """Codes int [...] → z float32 [..., D]."""
         return from_codes(indices, self.levels) / half_widths(self.levels)
 
-    def prior_sample(self, key, num):
-        """z [num, h, w, D] of codes that are all equally likely: what there is before a prior has been learned."""
-        return self.embed(jax.random.randint(key, (num, *self.grid), 0, self.num_codes))
-
     @property
     def num_codes(self):
         return math.prod(self.levels)
-
-    @property
-    def posterior_row(self):
-        return jax.ShapeDtypeStruct(self.grid, jnp.int32)
-
-    @property
-    def codes_per_image(self):
-        return math.prod(self.grid)
 
     @property
     def term_shapes(self):
@@ -113,21 +97,11 @@ class FiniteScalarQuantiser(nn.Module):
         """0, float [B]: there is nothing to learn but what the decoders ask for."""
         return jnp.zeros(terms["usage"].shape[:-1])
 
-    def statistics(self, posterior):
-        return {}
-
-    @property
-    def varying(self):
-        return ()
-
     def metrics(self, means, beta):
         return codes.use_of_codes(means["usage"], self.grid)
 
     def findings(self, metrics):
         return codes.findings(metrics, self.num_codes, "take fewer levels with config.model.levels")
-
-    def after_update(self, before, params, stats):
-        return params, stats
 
 
 def half_widths(levels):

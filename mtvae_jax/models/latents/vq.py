@@ -1,8 +1,5 @@
 """The vector-quantised latent: every position of a grid takes the nearest code of a table (thesis 2.2, figure 2.3)."""
 
-import math
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +47,7 @@ def _central_code(codebook):
     return codebook[jnp.argmin(from_mean)]
 
 
-class VectorQuantiser(nn.Module):
+class VectorQuantiser(codes.CodeLatent):
     """A table of K codes e_k of dimension D; see `Latent`. The gradient passes by the quantisation straight through.
 
     The codes follow the encoder's outputs by the gradient of the codebook term, or with `ema_decay` as exponential
@@ -76,10 +73,6 @@ class VectorQuantiser(nn.Module):
 
     short = "vq"
     title = "VQ-VAE"
-    prior = "codes"
-    knows_prior = False
-    settings: ClassVar = {}
-    refuses: ClassVar = codes.NO_KL
 
     @staticmethod
     def defaults(dataset):
@@ -159,21 +152,9 @@ class VectorQuantiser(nn.Module):
         """Codes int [...] → z_q float32 [..., D]."""
         return self.codebook[indices]
 
-    def prior_sample(self, key, num):
-        """z_q [num, h, w, D] of codes that are all equally likely: what there is before a prior has been learned."""
-        return self.embed(jax.random.randint(key, (num, *self.grid), 0, self.codebook_size))
-
     @property
     def num_codes(self):
         return self.codebook_size
-
-    @property
-    def posterior_row(self):
-        return jax.ShapeDtypeStruct(self.grid, jnp.int32)
-
-    @property
-    def codes_per_image(self):
-        return math.prod(self.grid)
 
     @property
     def start(self):
@@ -199,13 +180,6 @@ class VectorQuantiser(nn.Module):
         """Codebook + β · commitment (thesis equation 2.5), float [B]. With moving averages the first has no
         gradient."""
         return terms["codebook"] + beta * terms["commitment"]
-
-    def statistics(self, posterior):
-        return {}
-
-    @property
-    def varying(self):
-        return ()
 
     def metrics(self, means, beta):
         """`vq`: the VQ objective; `quantisation_error`: E‖z_e − z_q‖² as a share of the variance of z_e, whatever their

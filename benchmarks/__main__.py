@@ -27,7 +27,7 @@ DEFAULTS = {
 
 
 def rank(benchmark, model):
-    """The order of importance; None for what this run leaves out.
+    """Returns the order of importance; None for what this run leaves out.
 
     The device's ceilings, then the multi-decoder models on the smallest images, on the largest, in bfloat16, and then
     the others. XLA computes in bfloat16 on GPUs; on CPUs it only rounds to it.

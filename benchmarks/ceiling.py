@@ -26,7 +26,9 @@ _TRIAD_BYTES = {"cpu": 64 * 2**20, "gpu": 2**30}  # of one array, beyond all cac
 
 
 def measure(*, rounds, seconds):
-    """**Returns:** {"matmul": precision → FLOP/s, the best of several sizes; "bytes_per_second": of a ← s · a + b}."""
+    """Measures the ceilings.
+
+    **Returns:** {"matmul": precision → FLOP/s, the best of several sizes; "bytes_per_second": of a ← s · a + b}."""
     precisions = ["float32"] if jax.default_backend() == "cpu" else _PRECISIONS
     products = {(precision, side): product(precision, side) for precision in precisions for side in _here(_SIDES)}
     programs = {key: program for key, (program, _) in products.items()}
@@ -40,7 +42,7 @@ def measure(*, rounds, seconds):
 
 
 def product(precision, side=None):
-    """A product of square matrices of the largest size, or of `side`. **Returns:** its `Program`, and its FLOPs."""
+    """Makes a product of square matrices of the largest size, or of `side`: its `Program`, and its FLOPs."""
     side, (dtype, how) = side or max(_here(_SIDES)), _PRECISIONS[precision]
     a = jax.random.normal(jax.random.key(0), (side, side), dtype)
     b = _orthogonal(side).astype(dtype)  # whose powers neither grow nor vanish
@@ -48,13 +50,13 @@ def product(precision, side=None):
 
 
 def triad():
-    """a ← s · a + b, beyond all caches. **Returns:** its `Program`, and the bytes that it reads and writes."""
+    """Makes a ← s · a + b, beyond all caches. **Returns:** its `Program`, and the bytes that it reads and writes."""
     size = _here(_TRIAD_BYTES) // 4
     return recurrence(lambda _, a, b: 0.5 * a + b, jnp.ones(size), jnp.ones(size)), 3 * 4 * size
 
 
 def training_precision(precision):
-    """The kind of product that training with `config.train.precision` runs on this device."""
+    """Returns the kind of product that training with `config.train.precision` runs on this device."""
     return "tf32" if precision == "float32" and jax.default_backend() == "gpu" else precision
 
 

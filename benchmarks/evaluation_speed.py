@@ -20,7 +20,7 @@ _IMAGES = 1000
 
 
 def measure(config, images, *, rounds, seconds):
-    """**Returns:** {"training", "evaluation"} → images a second, a list, one a round."""
+    """Measures both. **Returns:** {"training", "evaluation"} → images a second, a list, one a round."""
     objective = objective_of(config, images.shape[1:])
     training, evaluate = Training({"images": images}, objective), Evaluator(objective)
     batches = evaluate.place({"images": np.resize(images, (_IMAGES, *images.shape[1:]))})

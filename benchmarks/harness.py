@@ -46,7 +46,7 @@ def _line(cells):
 
 
 def spread(figures, form, scale=1):
-    """The text "median (least – greatest)" of `turns.ratio`'s figures, each times `scale` in the format `form`."""
+    """Writes "median (least – greatest)" of `turns.ratio`'s figures, each times `scale` in the format `form`."""
     median, least, greatest = (format(scale * figures[name], form) for name in ("median", "least", "greatest"))
     return f"{median} ({least} – {greatest})"
 
@@ -82,7 +82,7 @@ class Unit(NamedTuple):
 
 
 def command(description, *benchmarks, rank=lambda benchmark, model: 0, **defaults):
-    """The program of one benchmark, or of several: parses the command line, measures, prints and writes.
+    """Runs one benchmark, or several: parses the command line, measures, prints and writes.
 
     **Arguments:** `rank(benchmark, model)`: the lower, the earlier; None leaves a model out; `defaults`: of the flags.
     """
@@ -223,7 +223,7 @@ class Record:
         self._tables = {}  # title → lines
 
     def add(self, unit, figures, lines):
-        """**Arguments:** `lines`: `Table` → its rows for the figures."""
+        """Adds what was measured, and writes. **Arguments:** `lines`: `Table` → its rows for the figures."""
         self.results.setdefault(unit.section, {})[unit.name] = figures
         del self.left_out[f"{unit.section}, {unit.name}"]
         for table, rows in lines.items():

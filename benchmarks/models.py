@@ -27,19 +27,19 @@ class Model(NamedTuple):
 
     @property
     def config(self):
-        """Resolved."""
+        """Returns the resolved config."""
         settings = {} if self.sampling is None else {"conditioning__sampling": self.sampling}
         return thesis_model(self.latent, self.method, self.shape, train__precision=self.precision, **settings)
 
     @property
     def full_name(self):
-        """Such as "gauss_multi, 28×28×1" or "vq_plain, 64×64×3, bfloat16"."""
+        """Returns a name such as "gauss_multi, 28×28×1" or "vq_plain, 64×64×3, bfloat16"."""
         parts = [model_name(self.config), "×".join(map(str, self.shape)), self.sampling]
         return ", ".join(filter(None, [*parts, self.precision if self.precision != "float32" else None]))
 
 
 def thesis_model(latent, method, shape, **settings):
-    """The resolved config of a model of the thesis for images of a shape.
+    """Returns the resolved config of a model of the thesis for images of a shape.
 
     **Arguments:** `settings`: section__field=value, what differs from the thesis'.
     """
@@ -52,8 +52,8 @@ def thesis_model(latent, method, shape, **settings):
 
 
 def load(shape, datasets=()):
-    """Training images of a shape: those of the first dataset that has it, else digits, enlarged and coloured. For GPUs
-    they are repeated to an epoch of some length.
+    """Loads training images of a shape: those of the first dataset that has it, else digits, enlarged and coloured. For
+    GPUs they are repeated to an epoch of some length.
 
     **Arguments:** `shape`: (H, W, C); `datasets`: names of `load_dataset`.
     **Returns:** uint8 [N, H, W, C], and what they are.
@@ -70,7 +70,7 @@ def load(shape, datasets=()):
 
 
 def enlarged(images, shape):
-    """uint8 [N, h, w, 1] → [N, H, W, C]: the nearest pixel, times a colour for each image."""
+    """Enlarges uint8 [N, h, w, 1] to [N, H, W, C]: the nearest pixel, times a colour for each image."""
     height, width, channels = shape
     rows = np.arange(height) * images.shape[1] // height
     columns = np.arange(width) * images.shape[2] // width

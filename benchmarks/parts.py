@@ -34,7 +34,9 @@ STEP, MATMUL, TRIAD = "whole step", "product of matrices", "triad"
 
 
 def measure(config, images, *, rounds, seconds):
-    """**Returns:** {"images_per_second": a list, one a round, "compile_seconds", "memory_bytes", "flops_per_image",
+    """Measures the step, its parts and the ceilings.
+
+    **Returns:** {"images_per_second": a list, one a round, "compile_seconds", "memory_bytes", "flops_per_image",
     "bytes_per_image": None if unknown; "ceilings": of the machine, in the same rounds, and "reached": of them,
     "flops_per_second" and "bytes_per_second"; "shares": part → `turns.ratio` to the step}.
     """
@@ -62,7 +64,7 @@ def measure(config, images, *, rounds, seconds):
 
 
 def reached(figures):
-    """Training against the two ceilings.
+    """Holds training against the two ceilings.
 
     **Returns:** {"flops_per_second", "bytes_per_second"} → {"median": of training, "share": of the ceiling, a
     `turns.ratio`}; None for what is unknown.
@@ -78,7 +80,7 @@ def reached(figures):
 
 
 def programs(config, images):
-    """Part → `Program`, on one device."""
+    """Returns part → `Program`, on one device."""
     image_shape, batch = images.shape[1:], config.train.batch_size
     images = intensities(jnp.asarray(images[:batch]))
     model = build_model(config, image_shape, axis_name=None)

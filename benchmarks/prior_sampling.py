@@ -21,7 +21,9 @@ INCREMENTAL, PLAIN, EVALUATION = "incremental", "plain", "one evaluation"
 
 
 def measure(*, rounds, seconds, grid, batch, codes, hidden, layers):
-    """**Arguments:** `grid`: h = w; `batch`: grids a call; `codes`, `hidden`, `layers`: of a network without condition.
+    """Measures both samplers.
+
+    **Arguments:** `grid`: h = w; `batch`: grids a call; `codes`, `hidden`, `layers`: of a network without condition.
 
     **Returns:** {"settings": these; "same_codes": the fraction of codes that the samplers agree on, 1 where rounding
     does not decide between two; "results": name → {"compile_seconds", "seconds": of a call, a list, one a round}}.

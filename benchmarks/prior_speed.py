@@ -8,21 +8,21 @@ The latents are random: their values do not change what is computed. Sampling is
 
 import statistics
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness import Benchmark, Table, command
 from benchmarks.training import Training
 from benchmarks.turns import take_turns
 from mtvae_jax.config import has_second_stage
-from mtvae_jax.models import build_model
+from mtvae_jax.models import build_latent
 from mtvae_jax.trained.prior import LearnedPrior
 from mtvae_jax.training.prior_objective import PriorObjective
 
 
 def measure(config, images, *, rounds, seconds):
-    """**Returns:** {"steps_per_second": a list, one a round, "batch_size", "parameters", "compile_seconds",
+    """Measures training.
+
+    **Returns:** {"steps_per_second": a list, one a round, "batch_size", "parameters", "compile_seconds",
     "memory_bytes"}.
     """
     prior = LearnedPrior(config, images.shape[1:], num_classes=0)
@@ -39,18 +39,12 @@ def measure(config, images, *, rounds, seconds):
 
 def _latents(config, images):
     """Random ones, of the shape and kind that the model's latent gives: [N, …]."""
-    model, image_shape = build_model(config, images.shape[1:], axis_name=None), images.shape[1:]
-    height, width, channels = image_shape
-
-    def posterior():
-        m = jnp.zeros((1, height, width, channels + 1))
-        return model.init_with_output(jax.random.key(0), jnp.zeros((1, *image_shape)), m)[0].latent.posterior
-
-    one, random = jax.eval_shape(posterior), np.random.default_rng(0)
-    shape = (len(images), *one.shape[1:])
-    if jnp.issubdtype(one.dtype, jnp.integer):
-        return random.integers(0, config.model.codebook_size, shape, dtype=one.dtype)
-    return random.normal(size=shape).astype(one.dtype)
+    latent, random = build_latent(config, images.shape[1:], axis_name=None), np.random.default_rng(0)
+    row = latent.posterior_row
+    shape = (len(images), *row.shape)
+    if latent.num_codes is None:
+        return random.normal(size=shape).astype(row.dtype)
+    return random.integers(0, latent.num_codes, shape, dtype=row.dtype)
 
 
 def rows(name, figures):

@@ -64,7 +64,7 @@ class Team(Program):
 
 
 def serve(train, facts, peak_bytes):
-    """A team's process: trains as many steps as it is told to, until its input ends.
+    """Runs a team's process: trains as many steps as it is told to, until its input ends.
 
     **Arguments:** `train`: num_steps → None, once they are done on the device; `facts`: JSON values for the parent;
     `peak_bytes()`: of the memory where the arrays lie, None if unknown.
@@ -77,7 +77,7 @@ def serve(train, facts, peak_bytes):
 
 
 def host_peak_bytes():
-    """The most memory that this process has had, which is where the arrays of a CPU lie."""
+    """Returns the most memory that this process has had, which is where the arrays of a CPU lie."""
     status = Path("/proc/self/status")  # without that of the process that has started this one, unlike getrusage
     found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
     return 1024 * int(found[1] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -57,14 +57,14 @@ def step_flops(config, image_shape):
 
 
 def step_bytes(config, image_shape):
-    """Bytes an image, read and written, of the program compiled for this device; None if unknown."""
+    """Counts bytes an image, read and written, of the program compiled for this device; None if unknown."""
     with convolutions_of_xla():
         train_steps, arguments = steps_and_arguments(config, image_shape)
         return bytes_per_image(train_steps.lower(*arguments).compile(), config)
 
 
 def bytes_per_image(compiled, config):
-    """Those of compiled steps, by XLA's count; None where it does not count, or not all: what a library's call moves,
+    """Counts those of compiled steps, by XLA; None where it does not count, or not all: what a library's call moves,
     as of a convolution by cuDNN, it does not know.
     """
     counted = (compiled.cost_analysis() or {}).get("bytes accessed", math.nan)
@@ -73,7 +73,7 @@ def bytes_per_image(compiled, config):
 
 
 def steps_and_arguments(config, image_shape):
-    """What `make_train_steps` returns, and the shapes of its arguments. XLA counts the loop over steps as one step."""
+    """Returns what `make_train_steps` does, and the shapes of its arguments. XLA counts the loop over steps as one."""
     objective = objective_of(config, image_shape)
     optimizer = make_optimizer(config.train, steps_per_epoch=1)
     num_images, devices = config.train.batch_size, jax.device_count()
@@ -88,7 +88,7 @@ def steps_and_arguments(config, image_shape):
 
 @contextlib.contextmanager
 def convolutions_of_xla():
-    """Within it, whatever is traced has `lax` convolutions, on CPUs too."""
+    """Gives whatever is traced within it `lax` convolutions, on CPUs too."""
     with mock.patch.object(convolution, "_choose", return_value="lax"):
         yield
 

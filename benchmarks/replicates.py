@@ -17,7 +17,9 @@ from benchmarks.turns import ratio, take_turns
 
 
 def measure(config, images, *, rounds, seconds, replicates):
-    """**Arguments:** `replicates`: numbers of them, with commas between them.
+    """Measures each number of replicates.
+
+    **Arguments:** `replicates`: numbers of them, with commas between them.
 
     **Returns:** number → {"images_per_second": a list, one a round, "ratio": median, "compile_seconds"}.
     """

@@ -36,7 +36,7 @@ class Arrangement(NamedTuple):
 
 
 def arrangements(counts):
-    """One device first; then every other number of devices in one process, and of processes with a device each."""
+    """Yields one device first; then every other number of devices in a process, and of processes with one each."""
     yield Arrangement("", 1, 1, BATCH)
     for scaling, grows in (("strong", False), ("weak", True)):
         for count in counts:
@@ -47,7 +47,9 @@ def arrangements(counts):
 
 
 def measure(config, images, *, rounds, seconds, devices):
-    """**Arguments:** `devices`: numbers of them, with commas between them; "": all GPUs and powers of two below.
+    """Measures each arrangement.
+
+    **Arguments:** `devices`: numbers of them, with commas between them; "": all GPUs and powers of two below.
 
     **Returns:** a list of {"arrangement": …, "images_per_second": a list, one a round}, one device first.
     **Raises:** `ValueError` where there are not so many GPUs.
@@ -92,7 +94,7 @@ def _team(arrangement, directory, gpus):
 
 
 def find_gpus():
-    """The numbers of the GPUs that JAX sees, as CUDA_VISIBLE_DEVICES wants them."""
+    """Returns the numbers of the GPUs that JAX sees, as CUDA_VISIBLE_DEVICES wants them."""
     count = jax.device_count() if jax.default_backend() == "gpu" else 0
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",")[:count] if visible and count else [str(number) for number in range(count)]

@@ -25,7 +25,7 @@ _SHORT = ("train.epochs=1", "prior.epochs=0", "generation.num_samples=0", "data.
 
 
 def measure(config, images, *, rounds, seconds, dataset):
-    """Once each, whatever `rounds` and `seconds` are.
+    """Starts once each, whatever `rounds` and `seconds` are.
 
     **Returns:** {"cold", "cached"} → {"first_step_seconds": since the start of the process, "compile_seconds": of the
     training program}.

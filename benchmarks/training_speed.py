@@ -37,7 +37,9 @@ _PYTORCH_ENVIRONMENT = {
 
 
 def measure(config, images, *, rounds, seconds, peers):
-    """**Arguments:** `peers`: modes of the PyTorch twin, with commas between them.
+    """Measures all competitors.
+
+    **Arguments:** `peers`: modes of the PyTorch twin, with commas between them.
 
     **Returns:** {"competitors": name → {"images_per_second": a list, one a round, "peak_bytes": None if unknown,
     "parameters", …}; "difference_of_the_twin": see `benchmarks.twin.port.max_difference`, None without PyTorch}.

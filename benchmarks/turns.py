@@ -23,7 +23,7 @@ class Program:
         self._multiple = multiple
 
     def seconds(self, num):
-        """The time of one repetition, of `num` of them or a few more."""
+        """Measures the time of one repetition, of `num` of them or a few more."""
         times = math.ceil(num / self._multiple)
         start = time.perf_counter()
         self._run(times)
@@ -54,7 +54,7 @@ def _number(program, seconds):
 
 
 def ratio(numerators, denominators):
-    """Of paired figures, one a round: {"median", "least", "greatest"}."""
+    """Returns of paired figures, one a round: {"median", "least", "greatest"}."""
     ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
     return {"median": statistics.median(ratios), "least": min(ratios), "greatest": max(ratios)}
 
@@ -63,7 +63,7 @@ def ratio(numerators, denominators):
 
 
 def recurrence(function, start, operands):
-    """A program that runs a function many times within one call, so that no call's overhead is counted.
+    """Makes a program that runs a function many times within one call, so that no call's overhead is counted.
 
     **Arguments:** `function(number, results, operands) -> results`: pytrees of arrays; gets what it returned the time
     before, and `number` counts the times. What depends on neither, XLA may compute once for all of them. `start`: the
@@ -95,7 +95,7 @@ def recurrence(function, start, operands):
 
 
 def repeated(function, varying, fixed=()):
-    """`recurrence` for a function that has nothing of the kind.
+    """Makes a `recurrence` for a function that has nothing of the kind.
 
     The float arrays of `varying` come to depend on the time before, so that whatever is computed from them is computed
     every time: they must reach all that the function does.
@@ -113,7 +113,7 @@ def repeated(function, varying, fixed=()):
 
 
 def depending_on(results, varying):
-    """The arrays `varying`, but computed from `results`, of which some are float."""
+    """Returns the arrays `varying`, but computed from `results`, of which some are float."""
     floats = [leaf for leaf in jax.tree.leaves(results) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     nothing = 1e-30 * floats[0].reshape(-1)[0].astype(jnp.float32)
 

@@ -72,6 +72,14 @@ def test_what_the_page_adds_trains_on_what_it_adds(copy, latent, method, samplin
     assert "on stripes, 8×8×1" in done.stdout
 
 
+def test_what_the_page_adds_passes_the_linter(copy):
+    """But for the order of imports: a person puts them where they belong."""
+    pytest.importorskip("ruff")
+    settings = (f"--config={ROOT / 'pyproject.toml'}", "--ignore=I001")
+    done = run(copy, "-m", "ruff", "check", *settings, "mtvae_jax", "configs")
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_claim_and_the_config_of_the_page_are_known(copy):
     program = (
         "from mtvae_jax.study.claims import CLAIMS, runs_needed\n"

@@ -36,7 +36,7 @@ _COVERAGE = "coverage_"
 
 
 def stage_result(stage, summary):
-    """The figures that a stage ends with.
+    """Writes the figures that a stage ends with.
 
     **Arguments:** `stage`: its name; `summary`: of its summary.json. **Returns:** a list of lines.
     """
@@ -48,7 +48,7 @@ def stage_result(stage, summary):
 
 
 def judgement(generation):
-    """The figures of generation.json. **Returns:** an iterator of lines, some for each way to generate."""
+    """Writes the figures of generation.json. **Returns:** an iterator of lines, some for each way to generate."""
     for part, ways in (generation or {}).items():
         for way, figures in ways.items():
             if part == "left_out":

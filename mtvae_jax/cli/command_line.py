@@ -36,7 +36,7 @@ class Arguments:
 
 
 def parse(argv):
-    """**Arguments:** `argv`: the program's name first. **Returns:** `Arguments`.
+    """Reads the command line `argv`, the program's name first, and returns `Arguments`.
 
     **Raises:** `UserError` for anything that cannot be understood.
     """
@@ -81,8 +81,7 @@ def parse(argv):
 
 
 def help_for(argv):
-    """**Arguments:** `argv`: with an option that asks for help. **Returns:** the text; of a config that it names too,
-    its settings.
+    """Returns the text of help for `argv`; of a config that it names, its settings.
 
     **Raises:** `UserError` as `parse`.
     """

@@ -58,7 +58,7 @@ class Panel:
 
 
 def comparison(panels, x_label, *, band=False, x_whole=False, x_ticks=None, narrow=False):
-    """Panels that share an x axis and one legend.
+    """Draws panels that share an x axis and one legend.
 
     The y range is that of the means; an interval that goes far beyond, as that of two replicates may, is cut off at
     the frame.

@@ -10,7 +10,7 @@ _DEVIATION, _LARGEST_DEVIATION = "std. dev.", 0.5
 
 
 def draws(images, masks, samples, *, title=None):
-    """A row an image: its revealed pixels, a few draws, mean and standard deviation over all draws, the image itself.
+    """Draws a row an image: its revealed pixels, a few draws, mean and standard deviation over all, the image itself.
 
     The standard deviation is white at 0.5, the largest that intensities in [0, 1] can have; a scale below says so.
 

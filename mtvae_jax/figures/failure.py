@@ -33,7 +33,7 @@ _NAMES = {term.key: term.name for term in TERMS}
 
 
 def failure(steps, curves, images, indices, bad, *, split, title):
-    """The course of each term up to the step that went wrong, the last one, and the images that it went wrong on.
+    """Draws the course of each term up to the step that went wrong, the last one, and the images that it went wrong on.
 
     Images whose own terms are not finite are framed, unless all are. Of many images those are shown among which the
     first of these is. The number left of a row is that of its first image in the list of indices.

@@ -67,7 +67,7 @@ class Group:
 
 
 def forest(groups, x_label, *, narrow=False):
-    """A forest plot: effects of 0 lie on the dotted line, expected regions are shaded, verdicts have shapes.
+    """Draws a forest plot: effects of 0 lie on the dotted line, expected regions are shaded, verdicts have shapes.
 
     The axis holds all effects; an interval that goes on beyond its end has an arrow there. Where a few effects are
     many times the others the axis is linear around 0 and logarithmic further out.

@@ -45,7 +45,7 @@ class Scale:
 
 
 def image_rows(rows, *, headings=None, title=None, scale=None):
-    """A figure of rows of images, one set of axes a row.
+    """Draws rows of images, one set of axes a row.
 
     An image pixel covers a whole number of device pixels at 200 dpi wherever the page is wide enough, so that single
     revealed pixels come out the same size everywhere.

@@ -54,7 +54,7 @@ PANEL_HEIGHT = 1.65  # inches
 
 
 def loss_curves(records, *, title=None, loss_unit=None):
-    """Training and validation curves over the epochs, the epoch of the lowest validation loss marked.
+    """Draws training and validation curves over the epochs, the epoch of the lowest validation loss marked.
 
     A term that no record holds gets no panel. Values that are missing or not finite leave a gap.
 

@@ -6,7 +6,7 @@ from mtvae_jax.figures.style import HIDDEN
 
 
 def to_rgb(images):
-    """Images of any channel count as they are drawn: of other numbers than 1 and 3 the first channel, in grey.
+    """Returns images of any channel count as they are drawn: of other numbers than 1 and 3 the first channel, in grey.
 
     **Arguments:** `images`: float [n, H, W, C] in [0, 1], values outside are clipped and NaN is black; or uint8.
     **Returns:** float32 [n, H, W, 3].

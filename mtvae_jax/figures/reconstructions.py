@@ -7,7 +7,7 @@ from mtvae_jax.figures.mosaic import hide, to_rgb, with_note
 
 
 def reconstructions(images, masks=None, unconditioned=None, conditioned=None, *, title=None):
-    """A column an image: the input, its revealed pixels, its reconstructions without and with those pixels.
+    """Draws a column an image: the input, its revealed pixels, its reconstructions without and with those pixels.
 
     A row whose argument is None is left out. Hidden pixels are violet.
 

@@ -7,7 +7,7 @@ from mtvae_jax.figures.mosaic import to_rgb, with_note
 
 
 def samples(images, *, title=None):
-    """A grid of generated images, wider than high, with as few empty cells as can be.
+    """Draws a grid of generated images, wider than high, with as few empty cells as can be.
 
     **Arguments:** `images`: float [n, H, W, C]; `title`: text.
     **Returns:** a matplotlib `Figure`.

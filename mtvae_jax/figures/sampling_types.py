@@ -8,7 +8,7 @@ from mtvae_jax.figures.mosaic import hide, to_rgb, with_note
 
 
 def sampling_types(image, masks, *, title=None):
-    """A row a sampling type: the image, the mask, and what the mask reveals of the image.
+    """Draws a row a sampling type: the image, the mask, and what the mask reveals of the image.
 
     Violet pixels are hidden, in the mask and in the result; a revealed pixel is white in the mask.
 

@@ -27,7 +27,7 @@ HIDDEN = (0.60, 0.48, 0.80)  # violet: neither black nor white nor common in pho
 
 @contextlib.contextmanager
 def own_style():
-    """Meanwhile matplotlib's settings are its defaults, whatever the user's matplotlibrc says (LaTeX, grids)."""
+    """Gives matplotlib its default settings meanwhile, whatever the user's matplotlibrc says (LaTeX, grids)."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         yield
@@ -47,7 +47,7 @@ def font(size, weight="normal"):
 
 
 def new_figure(width, height, **options):
-    """An empty white figure of `width` × `height` inches with an Agg canvas of its own."""
+    """Returns an empty white figure of `width` × `height` inches with an Agg canvas of its own."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", **options)
     FigureCanvasAgg(figure)
     return figure
@@ -55,7 +55,7 @@ def new_figure(width, height, **options):
 
 @lru_cache(maxsize=1024)
 def text_size(text, size, weight="normal"):
-    """Width and height in inches of `text`, which may have several lines."""
+    """Measures `text`: width and height in inches; it may have several lines."""
     renderer = FigureCanvasAgg(Figure(figsize=(1, 1), dpi=DPI)).get_renderer()
     lines = [renderer.get_text_width_height_descent(line, font(size, weight), False) for line in text.split("\n")]
     return max(width for width, _, _ in lines) / DPI, len(lines) * line_height(size)
@@ -67,7 +67,7 @@ def line_height(size):
 
 
 def wrap(text, width, size, weight="normal"):
-    """`text` with line breaks put in at spaces so that no line is wider than `width` inches, where words allow it."""
+    """Puts line breaks into `text` at spaces so that no line is wider than `width` inches, where words allow it."""
     lines = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word

@@ -21,7 +21,9 @@ class Classifier(nn.Module):
 
     @nn.compact
     def __call__(self, images, train=False):
-        """**Arguments:** `images`: float [B, H, W, C] in [0, 1]; `train`: normalise by the batch's own statistics.
+        """Classifies images.
+
+        **Arguments:** `images`: float [B, H, W, C] in [0, 1]; `train`: normalise by the batch's own statistics.
 
         **Returns:** (features float [B, F], logits float [B, `num_classes`]).
         """

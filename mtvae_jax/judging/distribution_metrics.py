@@ -14,7 +14,7 @@ _ROWS_AT_ONCE = 1024
 
 
 def frechet_distance(features_a, features_b):
-    """Fréchet distance of the Gaussians fitted to two sets of features (Heusel et al. 2017, equation 6), squared:
+    """Returns the squared Fréchet distance of Gaussians fitted to two sets of features (Heusel et al. 2017, eq. 6):
 
         ‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½),   Σ with divisor N − 1.
 
@@ -34,7 +34,7 @@ def frechet_distance(features_a, features_b):
 
 
 def precision_recall(real, generated, k=3):
-    """Improved precision and recall (Kynkäänniemi et al. 2019, equation 2).
+    """Returns improved precision and recall (Kynkäänniemi et al. 2019, equation 2).
 
     A set of points stands for the union of balls around them, each reaching to the k-th nearest other point of the set.
     Precision is the share of generated points in the real union (quality), recall the share of real points in the
@@ -96,7 +96,7 @@ def _squared_distances(rows, columns, skip_same=False):
 
 
 def crps(draws, truth):
-    """The fair continuous ranked probability score of an ensemble (Ferro 2014, equation 4):
+    """Returns the fair continuous ranked probability score of an ensemble (Ferro 2014, equation 4):
 
         mean_s |x_s − y| − ½ mean_{s≠t} |x_s − x_t|
 
@@ -115,7 +115,7 @@ def crps(draws, truth):
 
 
 def probability_integral_transform(draws, truth, key):
-    """The randomised rank of the truth among draws of 8-bit intensities (Czado et al. 2009, for ensembles):
+    """Returns the randomised rank of the truth among draws of 8-bit intensities (Czado et al. 2009, for ensembles):
 
         u = (number of draws below + V · (number of draws equal + 1)) / (S + 1),   V uniform in [0, 1)
 
@@ -137,7 +137,7 @@ def probability_integral_transform(draws, truth, key):
 
 
 def coverage(u, level, where=None):
-    """The share of central intervals of probability `level` that hold the truth: `level` itself, if calibrated.
+    """Returns the share of central intervals of probability `level` that hold the truth: `level`, if calibrated.
 
     **Arguments:** `u`: float [N, …], from `probability_integral_transform`, which says why it is randomised;
     `level`: 0 … 1; `where`: bool, broadcast to `u`, such as the hidden pixels; None for all.

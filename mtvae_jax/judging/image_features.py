@@ -56,7 +56,9 @@ class FeatureExtractor:
         self._describe = describe
 
     def __call__(self, images):
-        """**Arguments:** `images`: [N, H, W, C], uint8, or float in [0, 1].
+        """Describes images.
+
+        **Arguments:** `images`: [N, H, W, C], uint8, or float in [0, 1].
 
         **Returns:** float32 [N, F], on the host.
         **Raises:** `ValueError` for images of another shape than those the network was trained on.
@@ -116,7 +118,7 @@ def train_feature_extractor(dataset, *, cache_dir=None, num_steps=None, seed=0, 
 
 
 def inception_feature_extractor(path):
-    """The features of InceptionV3 that the FID is computed from, 2048 of them, for grey and RGB images of any size.
+    """Returns an extractor of the 2048 features of InceptionV3 behind the FID, for grey and RGB images of any size.
 
     **Arguments:** `path`: of the weights, which `mtvae_jax.judging.inception.load_inception` says how to write.
     **Returns:** a `FeatureExtractor`.

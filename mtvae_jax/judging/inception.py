@@ -61,7 +61,7 @@ class InceptionV3(nn.Module):
 
     @nn.compact
     def __call__(self, images):
-        """**Arguments:** `images`: float [B, H, W, 1 or 3] in [0, 1]. **Returns:** float [B, 2048]."""
+        """Describes images, float [B, H, W, 1 or 3] in [0, 1], by float [B, 2048]."""
         batch, channels = len(images), images.shape[-1]
         if channels not in CHANNELS:
             raise ValueError(f"images {images.shape}: InceptionV3 takes grey or RGB ones, [B, H, W, 1] or [B, H, W, 3]")

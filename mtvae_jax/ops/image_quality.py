@@ -8,7 +8,7 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 
 def psnr(mean_squared_error):
-    """Peak signal-to-noise ratio −10·log₁₀(MSE) of intensities in [0, 1].
+    """Returns the peak signal-to-noise ratio −10·log₁₀(MSE) of intensities in [0, 1].
 
     **Arguments:** `mean_squared_error`: float [B], per image. **Returns:** float [B], dB; infinite for equal images.
     """

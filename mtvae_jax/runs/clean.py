@@ -69,7 +69,9 @@ class Plan:
 
 
 def make_plans(found, *, best_only=False, idle=None):
-    """**Arguments:** `found`: a `find.Found`; `best_only`: see above; `idle`: seconds since the last change for which
+    """Looks for what can go.
+
+    **Arguments:** `found`: a `find.Found`; `best_only`: see above; `idle`: seconds since the last change for which
     a folder is taken to be in use; None: an hour, three epochs if that is more, a day before anything was saved.
     **Returns:** a list of `Plan`s, one for each folder that has something to go or is damaged.
     """

@@ -83,7 +83,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments):
-    """**Returns:** the exit status."""
+    """Runs one command and returns its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names are bytes, and not all terminals speak UTF-8

@@ -36,7 +36,7 @@ class Comparison:
 
 
 def compare(runs):
-    """**Arguments:** `runs`: `Run`s. **Returns:** `Comparison`."""
+    """Compares `Run`s and returns a `Comparison`."""
     settings = [*_lines([run.config for run in runs]), *_lines([run.about for run in runs])]
     settings = [x for x in settings if x.name != "device" and any(value != x.values[0] for value in x.values)]
     differing = {line.name for line in settings}
@@ -58,7 +58,10 @@ def compare(runs):
 
 
 def to_json(comparison):
-    """{"runs": […], "settings": {field: […]}, "results": {name: {"values": […], "best": [indices]}}, "notes": […]}"""
+    """Returns JSON.
+
+    {"runs": […], "settings": {field: […]}, "results": {name: {"values": […], "best": [indices]}}, "notes": […]}
+    """
     return as_json({
         "runs": comparison.names,
         "settings": {line.name: line.values for line in comparison.settings},
@@ -68,13 +71,13 @@ def to_json(comparison):
 
 
 def to_csv(comparison):
-    """A line a field or metric, a column a run."""
+    """Returns CSV, a line a field or metric, a column a run."""
     lines = (*comparison.settings, *comparison.measured)
     return as_csv([["", *comparison.names], *([line.name, *line.values] for line in lines)])
 
 
 def to_markdown(comparison):
-    """A table for a page, the best of a line in bold."""
+    """Returns a Markdown table, the best of a line in bold."""
     cells = [["", *map(_escaped, comparison.names)], ["---"] * (1 + len(comparison.names))]
     for line in (*comparison.settings, *comparison.measured):
         values = [_escaped(figure(value)) for value in line.values]

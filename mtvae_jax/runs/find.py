@@ -38,7 +38,7 @@ class Holders:
                         self._open.setdefault(os.readlink(descriptor), set()).add(int(process.name))
 
     def of(self, path):
-        """In words, a tuple: ("in use by process 123 on …", "process 123 has it open"), () where nothing is known."""
+        """Returns what uses a folder, in words: ("in use by process 123 on …", "process 123 has it open"), or ()."""
         inside = os.path.join(os.path.realpath(path), "")
         processes = sorted({n for file, ids in self._open.items() if file.startswith(inside) for n in ids})
         locks = [entry.name for entry in entries(path) if entry.name.endswith(".lock")]
@@ -51,7 +51,9 @@ class Holders:
 
 
 def find(folders):
-    """**Arguments:** `folders`: paths as the user gave them; hidden folders and links in them are not looked into.
+    """Finds the runs in folders and the folders in them.
+
+    **Arguments:** `folders`: paths as the user gave them; hidden folders and links in them are not looked into.
     **Returns:** `Found`.
     **Raises:** `UserError` where one is no folder.
     """
@@ -84,8 +86,8 @@ def find(folders):
 
 
 def looks_like_run(path):
-    """Whether a folder is a run, be it damaged: its config.json says so, or cannot be read, or is gone from among the
-    files that only runs have.
+    """Tells whether a folder is a run, be it damaged: its config.json says so, or cannot be read, or is gone from among
+    the files that only runs have.
     """
     traces = sum(os.path.exists(path / name) for name in ("metrics.jsonl", "summary.json", "checkpoints"))
     if not os.path.isfile(path / "config.json"):
@@ -100,7 +102,7 @@ def looks_like_run(path):
 
 
 def never_begun(path):
-    """Whether a folder was made for a run that never came to write its config.json."""
+    """Tells whether a folder was made for a run that never came to write its config.json."""
     if not is_real_folder(path) or not _DEFAULT_NAME.fullmatch(path.name):
         return False
     return all(entry.name in ("config.tmp", "lock") for entry in entries(path))

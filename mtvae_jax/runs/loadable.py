@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def loadable(paths):
-    """{path: None where `mtvae_jax.load` can load its best model and prior, else why not, in one line}.
+    """Returns {path: None where `mtvae_jax.load` can load its best model and prior, else why not, in one line}.
 
     JAX is started on the CPU and elsewhere, because a process that has accelerators keeps them from others.
     """

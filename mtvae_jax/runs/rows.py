@@ -30,7 +30,7 @@ class Condition:
     value: str
 
     def holds(self, row):
-        """**Raises:** `UserError` where a number is to be compared with a word."""
+        """Tells whether it holds for a row. **Raises:** `UserError` where a number is to be compared with a word."""
         found, number = row.get(self.field), _number(self.value)
         if self.relation == "~":
             return found is not None and self.value.lower() in as_text(found).lower()
@@ -50,8 +50,8 @@ class Condition:
 
 
 def row(run):
-    """A run as one flat row: {"name": …, "state": …, "val/loss": …, "prior/test/nats": …, "train.epochs": …}, metrics
-    with a slash, fields of its config with a dot; what is not known is not there.
+    """Returns a run as one flat row: {"name": …, "state": …, "val/loss": …, "prior/test/nats": …, "train.epochs": …},
+    metrics with a slash, fields of its config with a dot; what is not known is not there.
     """
     model, prior = run.model, run.prior
     parameters = model.summary.get("parameters") if model else None
@@ -75,7 +75,7 @@ def row(run):
 
 
 def parse_condition(text):
-    """**Raises:** `UserError`."""
+    """Reads FIELD, a relation and a value and returns a `Condition`. **Raises:** `UserError`."""
     parts = _CONDITION.fullmatch(text)
     if parts is None:
         raise UserError(f"--where={text}: is not a condition; write FIELD=VALUE, or !=, <, <=, >, >= or ~ (contains)")
@@ -86,15 +86,14 @@ def parse_condition(text):
 
 
 def choose(rows, conditions):
-    """The rows for which every condition holds. **Raises:** `UserError` for a field that no run has."""
+    """Returns the rows for which every condition holds. **Raises:** `UserError` for a field that no run has."""
     for condition in conditions:
         check_field(condition.field, rows, "--where")
     return [row for row in rows if all(condition.holds(row) for condition in conditions)]
 
 
 def sort(rows, field):
-    """By a field, or by "-field" the other way round; rows without a value come last either way, and keep their order.
-    """
+    """Sorts rows by a field, or by "-field" the other way round; those without a value stay in order at the end."""
     descending, field = field.startswith("-"), field.removeprefix("-")
     known, unknown = [], []
     for row in rows:  # nan, too, is unknown
@@ -105,7 +104,7 @@ def sort(rows, field):
 
 
 def check_field(field, rows, option):
-    """**Raises:** `UserError` if there are runs and none has the field."""
+    """Refuses a field that no run has. **Raises:** `UserError` if there are runs."""
     names = dict.fromkeys(name for row in rows for name in row)
     if not names or field in names or field in ("problem", "second_stage", "second_stage_epoch"):
         return
@@ -116,7 +115,7 @@ def check_field(field, rows, option):
 
 
 def fields(rows):
-    """All fields of some rows: those of the run, the metrics, then the config."""
+    """Returns all fields of some rows: those of the run, the metrics, then the config."""
     names = dict.fromkeys(name for row in rows for name in row)
     first = [name for name in _FIRST if name in names]
     rest = [name for name in names if name not in first]
@@ -124,7 +123,7 @@ def fields(rows):
 
 
 def as_text(value):
-    """As one would write it on the command line: (32, 64) is 32,64."""
+    """Writes a value as on the command line: (32, 64) is 32,64."""
     return ",".join(map(as_text, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
@@ -137,7 +136,7 @@ def as_csv(lines):
 
 
 def as_json(values):
-    """Strict JSON; what is not finite is a string, as in metrics.jsonl."""
+    """Returns strict JSON; what is not finite is a string, as in metrics.jsonl."""
     return json.dumps(_strict(values), indent=2, allow_nan=False) + "\n"
 
 

@@ -82,7 +82,7 @@ class Run:
 
 
 def read_run(path, name, holders=()):
-    """Everything there is to know of the run in a folder; never an error."""
+    """Reads everything there is to know of the run in a folder and returns a `Run`; never an error."""
     run = Run(path, name, *usage(Path(os.path.realpath(path))), tuple(holders))  # of a link to a run what it leads to
     try:
         _read(run, path)
@@ -92,12 +92,12 @@ def read_run(path, name, holders=()):
 
 
 def prior_folders(path):
-    """The folders of second stages in a run, of these settings and of others."""
+    """Returns the folders of second stages in a run, of these settings and of others."""
     return [entry for entry in entries(path) if re.fullmatch(r"prior-[0-9a-f]{8}", entry.name) and os.path.isdir(entry)]
 
 
 def read_json(path):
-    """The object in a JSON file, None where there is no file. **Raises:** `Damaged`."""
+    """Reads the object in a JSON file, None where there is no file. **Raises:** `Damaged`."""
     content = _read_bytes(path)
     if content is None:
         return None
@@ -119,7 +119,7 @@ def is_number(value):
 
 
 def entries(folder):
-    """Paths of what is in a folder, by name; none where it does not exist or may not be looked into."""
+    """Returns paths of what is in a folder, by name; none where it does not exist or may not be looked into."""
     try:
         return sorted(Path(folder).iterdir())
     except OSError:
@@ -127,12 +127,12 @@ def entries(folder):
 
 
 def is_real_folder(path):
-    """Whether it is a folder itself, and not a link to one."""
+    """Tells whether it is a folder itself, and not a link to one."""
     return os.path.isdir(path) and not os.path.islink(path)
 
 
 def usage(path):
-    """(bytes on disk, seconds since 1970 of the last change) of a file, or of a folder and all in it.
+    """Returns (bytes on disk, seconds since 1970 of the last change) of a file, or of a folder and all in it.
 
     Bytes as `du` counts them: in blocks, a file of several names once. Links are not followed. Folders change with what
     is deleted from them: they say when only where there is no file.

@@ -23,7 +23,9 @@ _TAIL = 9  # of a name that is cut in the middle: its hash
 
 
 def listing(rows, fields=None, terminal=None):
-    """**Arguments:** `rows`: see `rows.row`; `fields`: to show, the usual ones if None; `terminal`: its columns, None
+    """Lays out a list of runs.
+
+    **Arguments:** `rows`: see `rows.row`; `fields`: to show, the usual ones if None; `terminal`: its columns, None
     for no limit. **Returns:** text.
     """
     shown = fields or [field for field in _COLUMNS if any(row.get(field) is not None for row in rows)]
@@ -48,7 +50,9 @@ def listing(rows, fields=None, terminal=None):
 
 
 def side_by_side(comparison, terminal=None):
-    """**Arguments:** `comparison`: a `compare.Comparison`; `terminal`: its columns, None for no limit; runs that do not
+    """Lays out a comparison.
+
+    **Arguments:** `comparison`: a `compare.Comparison`; `terminal`: its columns, None for no limit; runs that do not
     fit beside the others follow below. **Returns:** text.
     """
     labels, columns = [""], [[] for _ in comparison.names]
@@ -76,7 +80,7 @@ def side_by_side(comparison, terminal=None):
 
 
 def cut_middle(text, columns):
-    """The text without its middle where it does not fit: the end of a run's name is its hash."""
+    """Returns the text without its middle where it does not fit: the end of a run's name is its hash."""
     if cell_len(text) <= columns or columns <= _TAIL + 2:
         return _cut(text, columns)
     tail = text[-_TAIL:]

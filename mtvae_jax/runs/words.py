@@ -5,17 +5,17 @@ from mtvae_jax.runs.rows import as_text
 
 
 def amount(num_bytes):
-    """4200000 as "4.2 MB"."""
+    """Writes bytes: 4200000 as "4.2 MB"."""
     return _scaled(num_bytes, (" B", " kB", " MB", " GB", " TB"))
 
 
 def count(number):
-    """5305058 as "5.31M"."""
+    """Writes a number: 5305058 as "5.31M"."""
     return _scaled(number, ("", "k", "M", "G"))
 
 
 def span(seconds):
-    """90 as "2 minutes"."""
+    """Writes seconds: 90 as "2 minutes"."""
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:
             return number_of(round(seconds / length), unit)
@@ -23,14 +23,14 @@ def span(seconds):
 
 
 def figure(value):
-    """A figure in four digits, an integer in full, anything else as text; "–" for none."""
+    """Writes a figure in four digits, an integer in full, anything else as text; "–" for none."""
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else as_text(value)
 
 
 def printable(text):
-    """The text in one line that no terminal takes for a command."""
+    """Returns the text in one line that no terminal takes for a command."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 

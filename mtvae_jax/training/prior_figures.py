@@ -9,6 +9,7 @@ from mtvae_jax.conditioning import draw_masks
 from mtvae_jax.config import model_name
 from mtvae_jax.models.latents import LATENTS
 from mtvae_jax.randomness import image_keys
+from mtvae_jax.training.run_figures import save_pictures
 
 _NUM_SAMPLES, _NUM_IMAGES, _NUM_DRAWS = 32, 6, 16
 _KEY = 37  # the same images, masks and noise in every figure of every run
@@ -47,11 +48,7 @@ class PriorFigures:
             masks = self._masks()
             draws = model.sample(_NUM_DRAWS, self._key, self._images, masks)
             pictures["draws"] = figures.draws(self._images, masks, draws, title=f"{title}: draws given m")
-        self._directory.mkdir(parents=True, exist_ok=True)
-        for name, figure in pictures.items():
-            path = self._directory / f"{name}.png"
-            figures.save(figure, path)
-            log.image(name, path, log.records[-1]["step"])
+        save_pictures(pictures, self._directory, log)
 
     def _masks(self):
         """Drawn as in training; but where their number is random, 49 pixels, a number that shows."""

@@ -49,11 +49,7 @@ class RunFigures:
             pictures["samples"] = self._samples(figures, model, title)
         if model.method.conditional_decoder:
             pictures["sampling_types"] = self._sampling_types(figures)
-        self._directory.mkdir(parents=True, exist_ok=True)
-        for name, figure in pictures.items():
-            path = self._directory / f"{name}.png"
-            figures.save(figure, path)
-            log.image(name, path, log.records[-1]["step"])
+        save_pictures(pictures, self._directory, log)
 
     def _masks(self):
         keys = image_keys(self._key, len(self._images))
@@ -79,6 +75,16 @@ class RunFigures:
     def _sampling_types(self, figures):
         masks = sampling_type_masks(self._config.conditioning, *self._images.shape[1:3])
         return figures.sampling_types(self._images[0], masks, title="Sampling types")
+
+
+def save_pictures(pictures, directory, log):
+    """Writes or replaces NAME.png for each of {name: figure}, and adds them to the run's `MetricLog`."""
+    from mtvae_jax import figures
+
+    for name, figure in pictures.items():
+        path = directory / f"{name}.png"
+        figures.save(figure, path)
+        log.image(name, path, log.records[-1]["step"])
 
 
 def sampling_type_masks(settings, height, width):

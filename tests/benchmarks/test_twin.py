@@ -80,13 +80,6 @@ def test_running_statistics_follow_at_our_pace(make_run, images):
         np.testing.assert_allclose(theirs[variance], expected, rtol=1e-5)
 
 
-def test_images_come_back_from_their_mirrored_form(images):
-    mirrored = port.images_to_twin(images)
-    assert mirrored.shape == (16, 1, 28, 28)
-    np.testing.assert_array_equal(mirrored[:, 0, 0, 0].numpy(), images[:, -1, -1, 0])
-    np.testing.assert_array_equal(port.images_to_flax(mirrored), images)
-
-
 def test_variables_of_another_model_are_refused(make_run, images):
     variables = port.make_inputs(make_run("plain"), images).variables
     wider = networks.MultitaskVAE(to_dict(make_run("plain", model__latent_dim=5)), images.shape[1:])

@@ -60,12 +60,10 @@ def test_a_level_goes_across_and_notes_stand_at_their_points():
     assert list(axes.get_xticks()) == [1, 3]
 
 
-def test_one_run_has_no_interval():
-    one = Line("a", BLUE, X, X, np.full(3, np.nan), np.full(3, np.nan))
-    for band in (False, True):
-        comparison([panel(one)], "x", band=band).draw_without_rendering()
-
-
-def test_equal_means_and_a_single_point_can_be_drawn():
-    comparison([panel(Line("a", BLUE, np.array([2.0]), np.array([0.0])))], "x").draw_without_rendering()
-    comparison([panel(line("a", [2, 2, 2], 0.0))], "x").draw_without_rendering()
+@pytest.mark.parametrize("band", [False, True])
+@pytest.mark.parametrize("odd", [
+    Line("one run", BLUE, X, X, np.full(3, np.nan), np.full(3, np.nan)), line("equal means", [2, 2, 2], 0.0),
+    Line("a point at 0", BLUE, np.array([2.0]), np.array([0.0])),
+], ids=lambda line: line.label)
+def test_odd_lines_can_be_drawn(odd, band):
+    comparison([panel(odd)], "x", band=band).draw_without_rendering()

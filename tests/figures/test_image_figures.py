@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from figures.layout import assert_apart_and_inside
 
 from mtvae_jax.figures import draws, failure, reconstructions, samples, sampling_types
 from mtvae_jax.figures.mosaic import hide, tile, to_rgb
@@ -30,20 +31,6 @@ def pixels(figure):
     return np.asarray(figure.canvas.buffer_rgba())[..., :3] / 255
 
 
-def assert_texts_are_apart_and_inside(figure):
-    figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in figure.texts if text.get_text()]
-    boxes += [axes.get_window_extent() for axes in figure.axes]
-    for one, other in itertools.combinations(boxes, 2):
-        assert not (min(one.x1, other.x1) - max(one.x0, other.x0) > 0.5
-                    and min(one.y1, other.y1) - max(one.y0, other.y0) > 0.5), (one, other)
-    for box in boxes:
-        assert box.x0 >= 0
-        assert box.y0 >= -0.5
-        assert box.x1 <= figure.bbox.width
-        assert box.y1 <= figure.bbox.height + 0.5
-
-
 def test_grey_colour_and_other_channel_counts():
     grey, colour, odd = (random_images(2, channels=channels) for channels in (1, 3, 5))
     for channel in range(3):
@@ -67,7 +54,7 @@ def test_a_picture_of_one_channel_of_several_says_so(channels):
         texts = [text.get_text() for text in figure.texts if "in grey" in text.get_text()]
         assert len(texts) == (channels in (2, 4))
         assert all(f"channel 1 of {channels}, in grey" in text for text in texts)
-        assert_texts_are_apart_and_inside(figure)
+        assert_apart_and_inside(figure, [*figure.texts, *figure.axes])
 
 
 def test_values_outside_are_clipped_and_bytes_are_scaled():
@@ -197,5 +184,5 @@ def test_texts_never_touch_and_the_page_is_wide_enough(n, height, width, title):
         reconstructions(images, images > 0.5, images, images, title=title),
         sampling_types(images[0], {"Exact": images[0] > 0.9, "Gaussian": images[0] > 2}, title=title),
     ):
-        assert_texts_are_apart_and_inside(figure)
+        assert_apart_and_inside(figure, [*figure.texts, *figure.axes])
         assert figure.get_figwidth() <= TEXT_WIDTH + 0.01

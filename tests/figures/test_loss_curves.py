@@ -1,10 +1,10 @@
 """The curves: which panels there are, what they draw and how their scales are chosen."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
+from figures.layout import assert_apart_and_inside
 
 from mtvae_jax.errors import UserError
 from mtvae_jax.figures import loss_curves
@@ -115,14 +115,7 @@ def test_no_text_touches_another(epochs, terms):
     for axes in figure.axes:
         texts += [axes.title, axes.xaxis.label, axes.yaxis.label]
         texts += [tick.label1 for axis in (axes.xaxis, axes.yaxis) for tick in ticks_within(axis)]
-    boxes = [text.get_window_extent() for text in texts if text.get_text()]
-    assert len(boxes) > 5
-    for one, other in itertools.combinations(boxes, 2):
-        assert not (min(one.x1, other.x1) - max(one.x0, other.x0) > 0.5
-                    and min(one.y1, other.y1) - max(one.y0, other.y0) > 0.5), (one, other)
-    for box in boxes:
-        assert 0 <= box.x0 <= box.x1 <= figure.bbox.width
-        assert 0 <= box.y0 <= box.y1 <= figure.bbox.height
+    assert_apart_and_inside(figure, texts)
 
 
 def test_every_scale_has_at_least_two_labels():

@@ -151,10 +151,6 @@ def test_the_most_frequent_class_is_what_guessing_is_right_on(trainings, monkeyp
     assert "guessing is right on 90%" in extractor.warning
 
 
-def test_flips_are_guessed_one_time_in_four():
-    assert image_features._accuracy_of_guessing(synthetic(), None) == 0.25
-
-
 # ---------------------------------------------------------------------------------------------------- how it is called
 
 

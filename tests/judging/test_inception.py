@@ -1,4 +1,4 @@
-"""InceptionV3 against torchvision's: here if it is installed, and always by features that it computed."""
+"""InceptionV3 against torchvision's, by features that it computed."""
 
 import zlib
 
@@ -76,19 +76,6 @@ def test_features_are_those_that_torchvision_computed(features):
     assert features.shape == (2, NUM_FEATURES)
     np.testing.assert_allclose(features[:, ::256], TORCHVISION_FEATURES, atol=2e-4)
     np.testing.assert_allclose([features.mean(), features.std()], [TORCHVISION_MEAN, TORCHVISION_STD], rtol=1e-5)
-
-
-def test_features_are_those_of_torchvision(features, state_dict):
-    torch = pytest.importorskip("torch")
-    torchvision = pytest.importorskip("torchvision")
-    model = torchvision.models.inception_v3(weights=None, init_weights=False).eval()
-    missing, unexpected = model.load_state_dict({k: torch.from_numpy(v) for k, v in state_dict.items()}, strict=False)
-    assert not unexpected
-    assert all(name.startswith(("AuxLogits", "fc")) or name.endswith("num_batches_tracked") for name in missing)
-    model.fc = torch.nn.Identity()
-    with torch.no_grad():
-        expected = model(2 * torch.from_numpy(random_images()).permute(0, 3, 1, 2) - 1)
-    np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
 def test_images_are_resized_and_grey_ones_repeated(inception):

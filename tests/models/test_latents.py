@@ -93,6 +93,7 @@ def test_metrics_come_from_means_of_terms_alone_and_hold_nats(latent, output):
     metrics = latent.metrics(means | statistics, 0.1)
     assert all(np.isfinite(value) for value in metrics.values())
     assert latent.findings({}) == []
+    assert set(latent.terms) <= set(metrics)
 
 
 def test_what_a_prior_draws_becomes_a_z_as_the_encoder_makes_it(latent, output):

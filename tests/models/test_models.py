@@ -18,12 +18,9 @@ from mtvae_jax.models.merge import DenseMerge
 
 @pytest.mark.parametrize(
     ("method", "image_shape"),
-    [
-        *((method, (28, 28, 1)) for method in METHODS),
-        *(("multi_decoder", shape) for shape in [(64, 64, 3), (17, 40, 2), (1, 3, 1)]),
-    ],
+    [*((method, (28, 28, 1)) for method in METHODS), ("multi_decoder", (17, 40, 2))],
 )
-def test_any_image_size_is_reconstructed_at_its_size(method, image_shape):
+def test_every_method_reconstructs_images_at_their_size(method, image_shape):
     config = resolve(small_config(method, conditioning__grid_stride=1), image_shape)
     model = build_model(config, image_shape, axis_name=None)
     variables = init_variables(model, jax.random.key(0), image_shape)

@@ -327,6 +327,7 @@ def test_times_are_shown_and_chosen_by_in_utc(zone, make, call, monkeypatch):
         ("summary.json", b'{"epochs": 3', "summary.json is not JSON"),
         ("summary.json", b'{"epochs": "three"}', "summary.json is not the summary of a run"),
         ("metrics.jsonl", b"{}\n{}\n", "metrics.jsonl, line 1 is not the record of an epoch"),
+        ("checkpoints/16/state/manifest.ocdbt", None, "gone bad/checkpoints/16, the best, is missing or not whole"),
     ],
 )
 def test_a_damaged_file_is_one_line_that_says_so(make, call, file, content, says):
@@ -344,13 +345,6 @@ def test_a_damaged_file_is_one_line_that_says_so(make, call, file, content, says
     before = files_in(bad)
     assert "damaged" in call("clean", "--idle=0", "--yes")[1]
     assert files_in(bad) == before
-
-
-def test_a_complete_run_without_its_best_checkpoint_is_damaged(make, call):
-    workdir = make()
-    (workdir / "checkpoints" / "16" / "state" / "manifest.ocdbt").unlink()
-    [row] = rows_of(call)
-    assert row["problem"] == f"{workdir.name}/checkpoints/16, the best, is missing or not whole"
 
 
 def test_the_torn_last_line_of_a_killed_run_is_no_damage(make, call):

@@ -27,6 +27,7 @@ class CodeLatent(nn.Module):
     knows_prior = False
     settings: ClassVar = {}
     refuses: ClassVar = NO_KL
+    terms: ClassVar = {}
     start = None
     varying = ()
 

@@ -35,6 +35,7 @@ class GaussianLatent(nn.Module):
 
     short = "gauss"
     title = "Gaussian VAE"
+    terms: ClassVar = {"kl": ("KL divergence", "nats")}
     prior = "gaussian"
     knows_prior = True
     settings: ClassVar = {}

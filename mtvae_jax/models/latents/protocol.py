@@ -35,7 +35,7 @@ class Latent(Protocol):
       that the second stage has only p(z|m) to learn.
     - `settings`: of its own, joined to `mtvae_jax.config.SETTINGS`; `refuses`: settings that mean nothing to it → why,
       which must keep their default.
-    - `terms`: names of its loss terms in validation curves → (title, unit).
+    - `terms`: metrics of the loss terms that it adds to the reconstruction → (title, unit or "").
     """
 
     short: ClassVar[str]
@@ -44,10 +44,11 @@ class Latent(Protocol):
     knows_prior: ClassVar[bool]
     settings: ClassVar[dict[str, Setting]]
     refuses: ClassVar[dict[str, str]]
+    terms: ClassVar[dict[str, tuple[str, str]]]
 
     @staticmethod
     def defaults(dataset: str) -> dict[str, Any]:
-        """The values of settings that differ from the table's defaults, {dotted name: value}."""
+        """Returns the values of settings that differ from the table's defaults, {dotted name: value}."""
 
     @staticmethod
     def resolve(config, num_values: int) -> None:
@@ -59,22 +60,22 @@ class Latent(Protocol):
 
     @classmethod
     def build(cls, settings, grid, dtype, axis_name) -> "Latent":
-        """The module of a config's section `model`; `grid`: (h, w) of the encoder's features."""
+        """Makes the module of a config's section `model`; `grid`: (h, w) of the encoder's features."""
 
     @classmethod
     def describe(cls, config, grid) -> str:
-        """Its line in a run's headline."""
+        """Writes its line in a run's headline."""
 
     # What it computes with parameters, within `apply`
 
     def __call__(self, features, keys=None, train=False) -> LatentOutput:
-        """Features [B, h, w, F] → `LatentOutput`; `keys`: typed keys [B], None for no sampling noise."""
+        """Turns features [B, h, w, F] into a `LatentOutput`; `keys`: typed keys [B], None for no sampling noise."""
 
     def prior_sample(self, key, num) -> jax.Array:
-        """z [num, …] from the prior p(z) that needs no training."""
+        """Draws z [num, …] from the prior p(z) that needs no training."""
 
     def embed(self, posterior_sample) -> jax.Array:
-        """What a learned prior draws → z [B, …]."""
+        """Turns what a learned prior draws into z [B, …]."""
 
     # What it computes without, also outside of `apply`
 
@@ -85,19 +86,19 @@ class Latent(Protocol):
     start: Callable | None  # (parameters, outputs [n, D], key) → parameters to start from; None where random ones do
 
     def objective(self, terms, beta) -> jax.Array:
-        """Its part of the loss, [B], from its terms."""
+        """Returns its part of the loss, [B], from its terms."""
 
     def statistics(self, posterior) -> dict[str, jax.Array]:
-        """What evaluation averages besides its terms, name → [B, …]."""
+        """Returns what evaluation averages besides its terms, name → [B, …]."""
 
     varying: tuple[str, ...]  # names of those whose variance over a split is wanted too: NAME_variance among the means
 
     def metrics(self, means, beta) -> dict[str, float]:
-        """What is reported, from the means over a split; in training there are means of its terms alone. `nats`, what z
+        """Returns what is reported, from the means over a split; in training those of its terms alone. `nats`, what z
         costs an image, is among them."""
 
     def findings(self, metrics) -> list[Finding]:
-        """What is wrong by the validation metrics {"val/…": …}; a metric that is missing is not judged."""
+        """Finds what is wrong by the validation metrics {"val/…": …}; a metric that is missing is not judged."""
 
     def after_update(self, before, params, stats) -> tuple[dict, dict]:
-        """Its parameters and batch statistics after the optimiser's step, from its parameters before and after it."""
+        """Returns parameters and batch statistics after the optimiser's step, from its parameters before and after."""

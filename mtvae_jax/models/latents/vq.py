@@ -1,5 +1,7 @@
 """The vector-quantised latent: every position of a grid takes the nearest code of a table (thesis 2.2, figure 2.3)."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,6 +75,7 @@ class VectorQuantiser(codes.CodeLatent):
 
     short = "vq"
     title = "VQ-VAE"
+    terms: ClassVar = {"vq": ("VQ objective", "")}
 
     @staticmethod
     def defaults(dataset):

@@ -28,7 +28,7 @@ class GatedLayer(nn.Module):
 
     @property
     def reach(self):
-        """How many rows and columns a kernel looks back; also to the right, in the rows above."""
+        """Returns how many rows and columns a kernel looks back; also to the right, in the rows above."""
         return self.kernel_size // 2
 
     def setup(self):
@@ -45,7 +45,7 @@ class GatedLayer(nn.Module):
             self.label = nn.Dense(4 * features, use_bias=False, dtype=self.dtype)
 
     def vertical(self, window, context=None, labels=None, keys=None):
-        """The vertical stack's share: r new rows, which see whole rows.
+        """Computes the vertical stack's share: r new rows, which see whole rows.
 
         **Arguments:** `window`: [B, reach + r, w, C]; `context`: [B, r, w, E]; `labels`: int [B]; `keys`: for dropout.
         **Returns:** the stack's output [B, r, w, C], and what the horizontal stack's gates get from these rows and from
@@ -58,7 +58,7 @@ class GatedLayer(nn.Module):
         return self._gated(gates, keys, 0), across
 
     def horizontal(self, window, across, keys=None):
-        """The horizontal stack's share: n new columns, which see the columns to their left in their own row.
+        """Computes the horizontal stack's share: n new columns, which see the columns to their left in their own row.
 
         **Arguments:** `window`: [B, r, reach + n, C]; `across`: from `vertical`, [B, r, n, 2C].
         **Returns:** the stack's output [B, r, n, C], None from the last layer, and the skip features [B, r, n, C].

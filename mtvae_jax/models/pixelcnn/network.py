@@ -66,7 +66,7 @@ class GatedPixelCNN(nn.Module):
         return self.from_embeddings(self.embed(codes), context, labels, keys)
 
     def sample(self, keys, size, context=None, labels=None, *, temperature=1.0):
-        """Codes int32 [B, h, w] from the model, for about the price of one evaluation of the network.
+        """Draws codes int32 [B, h, w] from the model, for about the price of one evaluation of the network.
 
         Image b depends on keys[b], and on its own context and label, alone: not on the batch that it is drawn in.
 
@@ -76,15 +76,15 @@ class GatedPixelCNN(nn.Module):
         return sampling.sample(self, keys, size, context, labels, temperature)
 
     def sample_plain(self, keys, size, context=None, labels=None, *, temperature=1.0):
-        """As `sample`, by one evaluation of the whole network a position; apart from rounding, the same codes."""
+        """Draws the codes that `sample` does, apart from rounding, by one evaluation of the network a position."""
         return sampling.sample_plain(self, keys, size, context, labels, temperature)
 
     def embed(self, codes):
-        """Codes int [...] → features [..., C]."""
+        """Turns codes int [...] into features [..., C]."""
         return self.table(jax.nn.one_hot(codes, self.num_codes, dtype=self.dtype))
 
     def from_embeddings(self, embedded, context=None, labels=None, keys=None):
-        """What a call computes, from embedded codes float [B, h, w, C] on."""
+        """Computes what a call does, from embedded codes float [B, h, w, C] on."""
         above, left = _moved(embedded, axis=1), _moved(embedded, axis=2)
         across, _ = self.vertical_stack(above, self.empty_rows(above), context, labels, keys)
         logits, _ = self.horizontal_stack(left, self.empty_columns(left), across, keys)

@@ -10,7 +10,7 @@ from jax import lax
 
 
 def sample(network, keys, size, context, labels, temperature):
-    """Row by row through the vertical stack, within a row column by column through the horizontal one.
+    """Draws codes row by row through the vertical stack, within a row column by column through the horizontal one.
 
     **Arguments:** `network`: a bound `GatedPixelCNN`; the others: as its `sample`.
     """
@@ -47,7 +47,7 @@ def sample(network, keys, size, context, labels, temperature):
 
 
 def sample_plain(network, keys, size, context, labels, temperature):
-    """The whole network for every position. Arguments as `sample`."""
+    """Draws codes by the whole network for every position. Arguments as `sample`."""
     height, width = size
     network, variables = network.unbind()
 

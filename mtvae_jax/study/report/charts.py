@@ -15,7 +15,7 @@ from mtvae_jax.figures.forest import VERDICTS, Effect, Group, forest
 from mtvae_jax.figures.loss_curves import TERMS
 from mtvae_jax.study.report.document import Figure
 from mtvae_jax.study.report.formats import effect, listed, number
-from mtvae_jax.study.report.looks import LATENTS, WARMUP_MARKS, file_name, mark, model_label
+from mtvae_jax.study.report.looks import LATENTS, WARMUP_MARKS, file_name, mark, model_label, own_terms
 from mtvae_jax.study.report.replicates import along, mean_interval, replicates, values_of
 from mtvae_jax.study.statistics import mean_effect
 
@@ -27,8 +27,6 @@ _VARIANTS = {
     "multi_decoder": [("plain", None), ("multi_decoder", "exact"), ("multi_decoder", "uniform")],
     "single_decoder": [("plain", None), ("single_decoder", "uniform"), ("single_decoder", "gaussian")],
 }
-LATENT_TERM = {"gaussian": "kl", "vq": "vq"}
-_TERM_NAMES = {"kl": "KL divergence", "vq": "VQ objective (codebook + β · commitment)"}
 
 
 def sampling_types(results, names):
@@ -67,7 +65,8 @@ def reconstructions(results, names, figure):
 
 def validation_curves(results, names, figure, latent, method):
     """Thesis figures 4.2, 4.4, 4.5 and 4.6: a figure a dataset."""
-    terms = (LATENT_TERM[latent], "reconstruction")
+    ((own, (own_title, _)),) = own_terms(latent).items()
+    terms = (own, "reconstruction")
     added = "a second, conditioned decoder" if method == "multi_decoder" else "one decoder for both tasks"
     for dataset, name in names.items():
         panels, seeds = {term: _panel(term) for term in terms}, {}
@@ -84,9 +83,9 @@ def validation_curves(results, names, figure, latent, method):
         yield Figure(
             name=file_name("figure", figure.replace(".", "_"), name),
             caption=f"Figure {figure}. Validation losses of the {LATENTS[latent]} on {name}, with and without "
-                    f"{added}: {_TERM_NAMES[terms[0]]} and the reconstruction from z alone. "
+                    f"{added}: {own_title} and the reconstruction from z alone. "
                     f"{_what_is_drawn(seeds, 'lines', 'bands')}",
-            alt=f"Validation {_TERM_NAMES[terms[0]]} and reconstruction error over the epochs on {name}, for "
+            alt=f"Validation {own_title} and reconstruction error over the epochs on {name}, for "
                 f"{listed(seeds)}. {_ends(panels.values())}",
             draw=functools.partial(comparison, list(panels.values()), "epoch", band=True, x_whole=True),
         )
@@ -94,7 +93,7 @@ def validation_curves(results, names, figure, latent, method):
 
 def exponents(results, names, latent):
     """What the exponent of the power law does (claims C8, C9)."""
-    term = LATENT_TERM[latent]
+    ((term, (title, _)),) = own_terms(latent).items()
     for dataset, name in names.items():
         factors = {"dataset": dataset, "latent": latent}
         models = [(model_label(*kind), mark(*kind), {**factors, "method": kind[0], "sampling": kind[1]})
@@ -110,10 +109,10 @@ def exponents(results, names, latent):
                 panel.lines.insert(0, Level("plain", mark("plain", None), *interval))
         yield Figure(
             name=file_name("exponents", latent, name),
-            caption=f"{LATENTS[latent]} on {name}: test reconstruction from z alone and {_TERM_NAMES[term]} "
+            caption=f"{LATENTS[latent]} on {name}: test reconstruction from z alone and {title} "
                     f"of the single decoder against the exponent of the power law; the higher it is, the fewer pixels "
                     f"are revealed in training. {_what_is_drawn(seeds, 'points', 'bars')}",
-            alt=f"Test reconstruction error and {_TERM_NAMES[term]} against the exponents "
+            alt=f"Test reconstruction error and {title} against the exponents "
                 f"{listed(f'{value:g}' for value in values)} on {name}. {_ends(panels.values())}",
             draw=functools.partial(comparison, list(panels.values()), "exponent of the power law", x_ticks=values),
         )

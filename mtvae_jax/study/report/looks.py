@@ -5,8 +5,9 @@ from collections import Counter
 from pathlib import PurePath
 
 from mtvae_jax.figures.style import Mark
+from mtvae_jax.models import latents
 
-LATENTS = {"gaussian": "Gaussian VAE", "vq": "VQ-VAE"}
+LATENTS = {name: latent.title for name, latent in latents.LATENTS.items()}
 
 # Okabe and Ito's palette; one method has the colours of one side of it.
 MARKS = {
@@ -21,6 +22,11 @@ MARKS = {
 ORDER = tuple(MARKS)  # of models in tables and legends
 WARMUP_MARKS = (Mark("#CC79A7", "-", "D"), Mark("#009E73", "-", "v"))  # of plain models with a KL warm-up
 _OTHER = Mark("#999999", ":", "x")
+
+
+def own_terms(latent):
+    """Returns {metric: (title, unit)} of the loss terms that a latent adds to the reconstruction; {} for none."""
+    return latents.LATENTS[latent].terms
 
 
 def mark(method, sampling):

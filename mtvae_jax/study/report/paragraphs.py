@@ -3,7 +3,7 @@
 from mtvae_jax.errors import number_of
 from mtvae_jax.study.report.document import Paragraph
 from mtvae_jax.study.report.formats import count, effect, listed, number
-from mtvae_jax.study.report.looks import LATENTS, model_label
+from mtvae_jax.study.report.looks import LATENTS, model_label, own_terms
 from mtvae_jax.study.report.parts import decisive, parts_of
 from mtvae_jax.study.report.replicates import values_of
 
@@ -73,9 +73,9 @@ def tally(claims, of="that runs of this study speak to"):
 
 def best_models(models, name, latent):
     """Which of the models, as `by_model` gives them, reach the lowest and the highest figures."""
-    term = {"gaussian": ("kl", "KL divergence", " nats"), "vq": ("vq", "VQ objective", "")}[latent]
     found = []
-    for metric, what, after in (("reconstruction", "reconstruction from z", ""), term):
+    for metric, (what, unit) in {"reconstruction": ("reconstruction from z", ""), **own_terms(latent)}.items():
+        after = f" {unit}" if unit else ""
         values = {model: values_of(runs, f"test/{metric}") for model, runs in models.items()}
         means = sorted((known.mean(), model_label(*model)) for model, known in values.items() if len(known))
         if len(means) < 2:

@@ -98,27 +98,22 @@ def effects(parts, names, caption):
 
 
 _LEVELS = {
-    "gaussian": {
-        "test/reconstruction": "Reconstruction from z",
-        "test/reconstruction_conditioned": "Reconstruction from z and m",
-        "test/kl": "KL, nats",
-        "test/bits_per_dim": "Bits/dim",
-    },
-    "vq": {
-        "test/reconstruction": "Reconstruction from z",
-        "test/reconstruction_conditioned": "Reconstruction from z and m",
-        "test/vq": "VQ objective",
-        "test/perplexity": "Perplexity",
-        "test/quantisation_error": "Quantisation error",
-    },
+    "test/reconstruction": "Reconstruction from z",
+    "test/reconstruction_conditioned": "Reconstruction from z and m",
+    "test/kl": "KL, nats",
+    "test/vq": "VQ objective",
+    "test/bits_per_dim": "Bits/dim",
+    "test/perplexity": "Perplexity",
+    "test/quantisation_error": "Quantisation error",
 }
 
 
 def levels(models, name, latent):
     """What each of the models, as `by_model` gives them, reaches."""
     rows = []
+    shown = [metric for metric in _LEVELS if any(len(values_of(runs, metric)) for runs in models.values())]
     for model, runs in models.items():
-        cells = [mean(*mean_interval(values_of(runs, metric))) for metric in _LEVELS[latent]]
+        cells = [mean(*mean_interval(values_of(runs, metric))) for metric in shown]
         parameters = values_of(runs, "parameters")
         size = with_unit(number(parameters[0] / 1e6), "M") if len(parameters) else NOTHING
         rows.append((model_label(*model), str(len(runs)), *cells, size))
@@ -126,7 +121,7 @@ def levels(models, name, latent):
     caption = (f"{LATENTS[latent]} on {name}: test figures with the default settings, mean over seeds"
                + (" ± half the width of its 95 % interval" if several else "")
                + ". Reconstruction is the mean squared error per pixel.")
-    columns = ("Model", "Seeds", *_LEVELS[latent].values(), "Parameters")
+    columns = ("Model", "Seeds", *map(_LEVELS.get, shown), "Parameters")
     return Table(caption, columns, tuple(rows), numeric=tuple(range(1, len(columns))), stacked=True)
 
 

@@ -16,6 +16,13 @@ class UserError(Exception):
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
+def first_line(error):
+    """The first line that an error of another library has to say, its type where that is none."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def warn(text):
     """Warns of what the user's own line asks for, however deep in the package that is noticed."""
     frame, level = sys._getframe(), 1

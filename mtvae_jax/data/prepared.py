@@ -20,7 +20,7 @@ from mtvae_jax.data.reachable import why_unreachable
 from mtvae_jax.data.source import Labelled, Source
 from mtvae_jax.data.unavailable import DatasetUnavailable
 from mtvae_jax.data.without_tensorflow import tensorflow_is_installed, without_tensorflow
-from mtvae_jax.errors import UserError
+from mtvae_jax.errors import UserError, first_line
 
 
 class Recipe(NamedTuple):
@@ -62,7 +62,7 @@ def read(name, directory=None):
             version, arrays = _arrays(tfds, name, _data_folder(directory))
     except ImportError as error:
         raise DatasetUnavailable(
-            f"data.name = {name}: tensorflow-datasets or what it needs is not installed ({_first_line(error)}); "
+            f"data.name = {name}: tensorflow-datasets or what it needs is not installed ({first_line(error)}); "
             "pip install 'tensorflow-datasets>=4.9.10,<4.10' importlib-resources pillow"
         ) from error
     parts = {
@@ -143,7 +143,7 @@ def _prepare(tfds, builder, data_folder):
         if builder.is_prepared():
             return  # by another process, at the same time
         if still_missing := _not_yet_downloaded(builder, downloads, manual):
-            raise _unavailable(builder, still_missing, manual, _first_line(error)) from error
+            raise _unavailable(builder, still_missing, manual, first_line(error)) from error
         raise
 
 
@@ -218,7 +218,7 @@ def _damage_named(folder, name):
     except (ImportError, OSError):  # these have other causes, named elsewhere
         raise
     except Exception as error:
-        raise UserError(f"{folder}: holds {name}, but damaged ({_first_line(error)}); remove that folder") from error
+        raise UserError(f"{folder}: holds {name}, but damaged ({first_line(error)}); remove that folder") from error
 
 
 @contextlib.contextmanager
@@ -253,10 +253,6 @@ def _unusable_folder_named(folder, name):
         yield
     except OSError as error:
         raise UserError(
-            f"data.dir = {folder}: {name} cannot be prepared there ({_first_line(error)}); "
+            f"data.dir = {folder}: {name} cannot be prepared there ({first_line(error)}); "
             "free some space, or name another folder"
         ) from error
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).split("\n")[0]

@@ -11,7 +11,7 @@ import numpy as np
 
 from mtvae_jax.conditioning import condition
 from mtvae_jax.config import from_dict
-from mtvae_jax.errors import UserError, warn
+from mtvae_jax.errors import UserError, first_line, warn
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.objective import reconstruct_unconditioned
@@ -349,5 +349,4 @@ def _array(name, values):
     try:
         return np.asarray(values)
     except Exception as error:  # whatever the object that was given raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{name}: cannot be made a NumPy array ({reason})") from error
+        raise UserError(f"{name}: cannot be made a NumPy array ({first_line(error)})") from error

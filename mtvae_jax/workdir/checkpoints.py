@@ -16,8 +16,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from mtvae_jax.errors import UserError
+from mtvae_jax.errors import UserError, first_line
 from mtvae_jax.process.distributed import on_main
+from mtvae_jax.workdir.directory import set_aside
 
 _SCORE = "val/loss"
 _LATEST = 2  # the last one may be damaged
@@ -149,17 +150,9 @@ class Checkpoints:
         """The same, of the state its leaves: what all processes can be told."""
         abstract = _abstract(_fields(template))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), record=ocp.args.JsonRestore())
-        path = self.directory / str(step)
-        if (reason := _damage(path)) is not None:
-            raise DamagedCheckpoint(path, reason)
-        try:
-            with _quiet():
-                _check_same_model(self._manager.item_metadata(step).state, abstract, path)
-                restored = self._manager.restore(step, args=items)
-        except UserError:
-            raise
-        except Exception as error:  # orbax raises a dozen kinds for files that it cannot read
-            raise DamagedCheckpoint(path, _first_line(error)) from error
+        with _whole(self.directory / str(step)) as path:
+            _check_same_model(self._manager.item_metadata(step).state, abstract, path)
+            restored = self._manager.restore(step, args=items)
         return [np.asarray(leaf) for leaf in jax.tree.leaves(restored.state)], restored.record
 
     def restore_variables(self, template, step):
@@ -173,23 +166,15 @@ class Checkpoints:
 
     @on_main
     def _restore_variables(self, template, step):
-        path, wanted = self.directory / str(step), _abstract(template)
-        if (reason := _damage(path)) is not None:
-            raise DamagedCheckpoint(path, reason)
-        try:
-            with _quiet():
-                saved = self._manager.item_metadata(step).state
-                wanted = wanted if saved["average"] is None else {"average": wanted}
-                _check_same_model({name: saved[name] for name in wanted}, wanted, path)
-                handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=_ALONE)
-                arguments = ocp.args.PyTreeRestore(
-                    wanted, ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
-                )
-                restored = handler.restore(path / "state", args=arguments)
-        except UserError:
-            raise
-        except Exception as error:  # orbax raises a dozen kinds for files that it cannot read
-            raise DamagedCheckpoint(path, _first_line(error)) from error
+        with _whole(self.directory / str(step)) as path:
+            saved, wanted = self._manager.item_metadata(step).state, _abstract(template)
+            wanted = wanted if saved["average"] is None else {"average": wanted}
+            _check_same_model({name: saved[name] for name in wanted}, wanted, path)
+            handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=_ALONE)
+            arguments = ocp.args.PyTreeRestore(
+                wanted, ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
+            )
+            restored = handler.restore(path / "state", args=arguments)
         return [np.asarray(leaf) for leaf in jax.tree.leaves(restored)]
 
     def restore_latest(self, template):
@@ -279,10 +264,7 @@ class Checkpoints:
 
     def _set_aside(self, step):
         """Renames the folder of a checkpoint; returns its new name."""
-        for number in range(1, 1000):
-            target = self.directory / (f"{step}.damaged" + (f"-{number}" if number > 1 else ""))
-            if not target.exists():
-                break
+        target = set_aside(self.directory / str(step))
         with _writing(self.directory):
             os.rename(self.directory / str(step), target)
         return target.name
@@ -366,6 +348,20 @@ def _read_score(path):
         return None
 
 
+@contextlib.contextmanager
+def _whole(path):
+    """For reading a checkpoint. **Raises:** `DamagedCheckpoint` where its files are not those that were saved."""
+    if (reason := _damage(path)) is not None:
+        raise DamagedCheckpoint(path, reason)
+    try:
+        with _quiet():
+            yield path
+    except UserError:
+        raise
+    except Exception as error:  # orbax raises a dozen kinds for files that it cannot read
+        raise DamagedCheckpoint(path, first_line(error)) from error
+
+
 def _damage(path):
     """Why the files of a checkpoint are not those that were saved, None if they are, as far as is known."""
     try:
@@ -379,7 +375,7 @@ def _damage(path):
         except FileNotFoundError:
             return f"{name} is missing"
         except (OSError, ValueError) as error:
-            return f"{name!r} cannot be read, {_first_line(error)}"
+            return f"{name!r} cannot be read, {first_line(error)}"
     return None
 
 
@@ -428,12 +424,6 @@ def _require_room(directory, num_bytes):
     needed, free = num_bytes * 5 // 4 + _OVERHEAD, shutil.disk_usage(directory).free
     if free < needed:
         raise UserError(f"{directory}: needs {needed / 1e6:.1f} MB, the disk has {free / 1e6:.1f}; {_MAKE_ROOM}")
-
-
-def _first_line(error):
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _check_same_model(saved, abstract, path):

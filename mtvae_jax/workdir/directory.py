@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -48,6 +49,12 @@ def default_workdir(config, dataset, runs="runs"):
 def user_path(path):
     """The path that a user wrote, with ~ for the home directory."""
     return Path(os.path.expanduser(path))  # unlike Path.expanduser, never an error
+
+
+def set_aside(path):
+    """The path to keep what is damaged at: PATH.damaged, PATH.damaged-2, …, the first that nothing has."""
+    paths = (path.with_name(f"{path.name}.damaged" + (f"-{n}" if n > 1 else "")) for n in itertools.count(1))
+    return next(path for path in paths if not path.exists())
 
 
 def require_storable(path, setting="--workdir"):

@@ -1,9 +1,9 @@
 """One process at a time in a work directory.
 
 The lock is an flock on the file `lock` in it (on Windows, of its byte at 1 GiB), which the kernel lets go of when the
-process ends, however it ends. In
-the file stands who holds it, for people. Not every file system shares its locks among hosts: where it does not, what
-the file says is all that is known of another host, and a person has to say that nothing is at work there.
+process ends, however it ends. In the file stands who holds it, for people. Not every file system has locks, or shares
+them among hosts: there, what the file says is all that is known of another process, and a person has to say that
+nothing is at work. That is what libraries for file locks do not have.
 """
 
 import contextlib

@@ -17,6 +17,7 @@ import numpy as np
 
 from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.process.distributed import on_main
+from mtvae_jax.workdir.directory import set_aside
 
 FILE_NAME = "metrics.jsonl"
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -68,17 +69,11 @@ class MetricLog:
                 raise problem
             return found
         if [_line(record) for record in found] != [_line(record) for record in records]:
-            kept = f", what it was is in {self._set_aside()}" if self._path.exists() else ""
+            kept = ""
+            if self._path.exists():
+                kept = f", what it was is in {shutil.copyfile(self._path, set_aside(self._path)).name}"
             self._notes.append(f"WARNING: {self._path} is damaged or missing; written again from the checkpoint{kept}")
         return list(records)
-
-    def _set_aside(self):
-        for number in range(1, 1000):
-            target = self._path.with_name(f"{FILE_NAME}.damaged" + (f"-{number}" if number > 1 else ""))
-            if not target.exists():
-                break
-        shutil.copyfile(self._path, target)
-        return target.name
 
     @property
     @on_main

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mtvae_jax.config import check, thesis_config
+from mtvae_jax.config import check, resolve, thesis_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,7 +18,7 @@ def small_config(method="multi_decoder", dataset="mnist_sample", latent="gaussia
     config.prior.hidden_dim = 8
     config.prior.num_layers = 2
     config.prior.first_kernel_size = 3
-    config.generation.num_samples = 0  # not judged
+    config.train.figures_every = config.generation.num_samples = 0  # neither drawn nor judged
     if latent == "vq":
         config.model.residual_layers = 1
         config.model.residual_dim = 8
@@ -28,3 +28,19 @@ def small_config(method="multi_decoder", dataset="mnist_sample", latent="gaussia
         config[section][field] = value
     check(config)
     return config
+
+
+def tiny_config(latent="gaussian", method="multi_decoder", **overrides):
+    """The same for the images of the fixture `tiny`, resolved: a run of one epoch and a second or two."""
+    tiny = {
+        "data__validation": 1 / 7,
+        "model__hidden_dims": (4,),
+        "model__latent_dim": 2,
+        "model__residual_layers": 0,
+        "model__normalization": "none",
+        "train__batch_size": 16,
+        "train__epochs": 1,
+        "prior__batch_size": 16,
+        "prior__learning_rate": 1e-2,
+    }
+    return resolve(small_config(method, latent=latent, **tiny | overrides), (6, 6, 1))

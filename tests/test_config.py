@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +19,7 @@ from mtvae_jax.config import (
 )
 from mtvae_jax.errors import UserError
 from mtvae_jax.methods import METHODS
-from mtvae_jax.models import build_model, grid_size, init_variables
+from mtvae_jax.models import grid_size
 from mtvae_jax.settings import unknown_field
 
 MNIST = (28, 28, 1)
@@ -58,16 +57,6 @@ def test_thesis_settings_of_vq(method, dataset, side):
     assert config.loss.beta == 0.25
     assert config.loss.variance is None
     assert config.prior.epochs == config.train.epochs
-
-
-@pytest.mark.parametrize("latent", LATENTS)
-@pytest.mark.parametrize("method", METHODS)
-def test_every_latent_and_method_that_a_config_may_name_is_a_model(latent, method):
-    config = resolve(thesis_config(latent=latent, method=method), MNIST)
-    variables = jax.eval_shape(lambda key: init_variables(build_model(config, MNIST), key, MNIST), jax.random.key(0))
-    decoders = {"decoder"} if METHODS[method].decoder else set()
-    decoders |= {"conditional_decoder"} if METHODS[method].conditional_decoder else set()
-    assert set(variables["params"]) == {"encoder", "latent"} | decoders
 
 
 @pytest.mark.parametrize("name", ["latent", "method"])

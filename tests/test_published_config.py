@@ -23,7 +23,10 @@ def test_an_epoch_on_cifar10_as_tensorflow_datasets_gives_it(tmp_path, monkeypat
             f"--config={ROOT / 'configs' / 'vq_cifar10_published.py'}",
             f"--config.data.dir={tmp_path / 'data'}",
             "--config.train.epochs=1",
+            "--config.train.figures_every=0",
             "--config.prior.epochs=0",
+            "--config.model.hidden_dims=8,16",  # those of the network itself are counted below
+            "--config.model.codebook_size=16",
         ]
     )
     config, dataset = prepare(arguments.config, warn=print)

@@ -1,4 +1,4 @@
-"""launch.py as a user meets it: exit status, one-line messages, kills and stops of real processes."""
+"""launch.py as a user meets it: exit status, one-line messages, names of runs, and going on with one."""
 
 import json
 import os
@@ -23,18 +23,21 @@ from mtvae_jax.trained.model import load
 SMALL = ["--config.model.hidden_dims=8,16", "--config.model.latent_dim=4", "--config.train.batch_size=8"]
 
 
-def start(*arguments, cwd):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, str(ROOT / "launch.py"), *arguments]
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@pytest.fixture
+def launch(tmp_path, monkeypatch, capsys):
+    """A function of arguments → (status, output, errors) of the command in `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        status = main(["launch.py", *arguments])
+        return status, *capsys.readouterr()
+
+    return call
 
 
-def launch(*arguments, cwd):
-    process = start(*arguments, cwd=cwd)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
+def in_a_fresh_process(program, cwd):
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
 def config(name="gauss_multi", dataset=None):
@@ -133,17 +136,7 @@ def test_every_config_file_takes_a_dataset_and_overrides(name):
     check(arguments.config)
 
 
-def test_a_run_is_named_after_model_data_and_config(digits_npz, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["launch.py", config(dataset=f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1"]) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    assert "complete: 1 epoch, the best is epoch 1" in out
-    (workdir,) = (tmp_path / "runs").iterdir()
-    assert workdir.name.startswith("gauss_multi-digits-")
-
-
-def test_neither_tensorflow_nor_its_datasets_are_imported_for_a_users_own_images(digits_npz, tmp_path):
+def test_a_run_has_its_own_name_and_imports_no_tensorflow_for_a_users_own_images(digits_npz, tmp_path):
     program = (
         "import sys, launch\n"
         f"status = launch.main(['launch.py', {config('gauss_plain', f'npz:{digits_npz}')!r}, '--config.train.epochs=1',"
@@ -151,46 +144,47 @@ def test_neither_tensorflow_nor_its_datasets_are_imported_for_a_users_own_images
         "found = [name for name in ('tensorflow', 'tensorflow_datasets') if name in sys.modules]\n"
         "sys.exit(f'status {status}, imported {found}' if status or found else 0)"
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=300)
+    done = in_a_fresh_process(program, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "complete: 1 epoch, the best is epoch 1" in done.stdout
+    (workdir,) = (tmp_path / "runs").iterdir()
+    assert workdir.name.startswith("gauss_plain-digits-")
 
 
-def test_mnist_that_cannot_be_had_is_replaced_loudly_and_under_its_own_name(tmp_path):
+def test_mnist_that_cannot_be_had_is_replaced_loudly_and_under_its_own_name(launch, tmp_path, monkeypatch):
     # A proxy that refuses stands for a machine without a network, wherever the tests run.
-    nowhere = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https", "all")}
-    nowhere |= {"no_proxy": "", "TFDS_DATA_DIR": str(tmp_path / "tfds")}
-    environment = os.environ | nowhere | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "launch.py"), config("gauss_plain"), "--config.train.epochs=1"]
-    small = ["--config.model.hidden_dims=4", "--config.data.max_train=256"]
+    for scheme in ("http", "https", "all"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    command = [config("gauss_plain"), "--config.train.epochs=1", f"--config.data.dir={tmp_path / 'tfds'}"]
+    small = ["--config.model.hidden_dims=4", "--config.data.max_train=256", "--config.train.figures_every=0"]
     started = time.monotonic()
-    refused = subprocess.run(
-        [*command, "--config.data.substitute=False"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert refused.returncode == 2
-    assert "data.name = mnist: cannot be downloaded" in refused.stderr
-    assert time.monotonic() - started < 20  # 10 for the network, the rest for Python
-    run = subprocess.run([*command, *small], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0
-    assert "WARNING: this run trains on mnist_sample instead" in run.stderr
+    status, _, err = launch(*command, "--config.data.substitute=False")
+    assert status == 2
+    assert "data.name = mnist: cannot be downloaded" in err
+    assert time.monotonic() - started < 20
+    status, _, err = launch(*command, *small, "--config.generation.num_samples=0")
+    assert status == 0
+    assert "WARNING: this run trains on mnist_sample instead" in err
     (workdir,) = (tmp_path / "runs").iterdir()
     assert workdir.name.startswith("gauss_plain-mnist_sample-")
     for name in ("config.json", "summary.json"):
         assert "mnist_sample" in (workdir / name).read_text()
 
 
-def test_a_work_directory_alone_goes_on_with_its_run(digits_npz, tmp_path):
+def test_a_work_directory_alone_goes_on_with_its_run(launch, digits_npz, tmp_path):
     command = [config("vq_plain", f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1", "--config.prior.epochs=1"]
     command += ["--config.prior.hidden_dim=4", "--config.prior.num_layers=2", "--config.prior.batch_size=64"]
-    command += ["--config.generation.num_samples=0", f"--workdir={tmp_path / 'run'}"]
-    assert launch(*command, cwd=tmp_path)[0] == 0
-    status, out, err = launch(f"--workdir={tmp_path / 'run'}", cwd=tmp_path)
+    command += ["--config.generation.num_samples=0", "--config.train.figures_every=0"]
+    assert launch(*command, f"--workdir={tmp_path / 'run'}")[0] == 0
+    status, out, err = launch(f"--workdir={tmp_path / 'run'}")
     assert (status, err) == (0, "")
     assert "model complete: 1 epoch," in out
     assert "prior complete: 1 epoch," in out
     assert "epoch 1/1" not in out  # nothing is trained again
 
     # Another prior for the same model, kept beside the first.
-    status, out, _ = launch(f"--workdir={tmp_path / 'run'}", "--config.prior.hidden_dim=6", cwd=tmp_path)
+    status, out, _ = launch(f"--workdir={tmp_path / 'run'}", "--config.prior.hidden_dim=6")
     assert status == 0
     assert out.count("epoch 1/1") == 1
     assert len(list((tmp_path / "run").glob("prior-*"))) == 2
@@ -245,18 +239,19 @@ def test_a_device_that_is_not_there_is_one_line(platform, digits_npz, tmp_path, 
     if platform == "cuda" and jax.default_backend() != "cpu":
         pytest.skip("there is one")
     monkeypatch.setenv("JAX_PLATFORMS", platform)
-    status, out, err = launch(config("gauss_plain", f"npz:{digits_npz}"), *SMALL, cwd=tmp_path)
-    assert (status, out) == (2, "")
-    assert err.startswith(f"launch.py: JAX_PLATFORMS = {platform}: cannot be used here (")
-    assert err.count("\n") == 1
+    command = ["launch.py", config("gauss_plain", f"npz:{digits_npz}"), *SMALL]
+    done = in_a_fresh_process(f"import sys, launch; sys.exit(launch.main({command}))", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"launch.py: JAX_PLATFORMS = {platform}: cannot be used here (")
+    assert done.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
 
-def test_codes_without_a_prior_are_trained_and_judged_to_the_end(digits_npz, tmp_path):
-    """The README offers prior.epochs 0; and what the run says of its device."""
+def test_codes_without_a_prior_are_trained_and_judged_to_the_end(launch, digits_npz, tmp_path):
+    """The README offers prior.epochs 0."""
     command = [config("vq_semi", f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1", "--config.prior.epochs=0"]
     for _ in range(2):
-        status, out, err = launch(*command, "--config.train.figures_every=0", cwd=tmp_path)
+        status, out, err = launch(*command, "--config.train.figures_every=0")
         assert status == 0
         reason = "given pixels (config.prior.epochs = 0 learns no prior)"
         assert f"not to be judged: {reason}\n" in err

@@ -34,7 +34,7 @@ def dataset(digits, tmp_path_factory):
 
 
 def make(latent="gaussian", method="plain", **overrides):
-    overrides = {"model__hidden_dims": (4,), "model__residual_layers": 0, "train__figures_every": 0} | overrides
+    overrides = {"model__hidden_dims": (4,), "model__residual_layers": 0} | overrides
     return resolve(small_config(method, "npz:tiny.npz", latent, **overrides), SHAPE)
 
 

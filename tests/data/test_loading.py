@@ -99,19 +99,6 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(name, hint):
     assert line.endswith(hint) if hint else line.endswith("PATH")
 
 
-@pytest.mark.parametrize("name", [["mnist"], 5, np.zeros(3)], ids=str)
-def test_a_name_that_is_no_text_is_refused(name):
-    with pytest.raises(UserError, match=r"^data.name = .*: must be one of "):
-        load_dataset(name)
-
-
-@pytest.mark.parametrize("path", ["x" * 300, "a\0b", "~nobody/x.npz", "two\nlines.npz"])
-def test_a_path_that_cannot_be_is_no_file(path):
-    with pytest.raises(UserError, match="no such file") as error:
-        load_dataset(f"npz:{path}")
-    assert str(error.value).isprintable()
-
-
 @pytest.mark.parametrize("directory", [5, "", "a\0b", b"bytes"])
 def test_a_data_folder_that_is_no_path_is_refused(directory):
     with pytest.raises(UserError, match=r"^data.dir = .*: must be a local folder"):

@@ -1,7 +1,6 @@
 """A user's own npz: what is taken, and one line for everything that is not."""
 
 import io
-import os
 import zipfile
 
 import numpy as np
@@ -178,18 +177,6 @@ def with_value(value, dtype=np.float32):
 )
 def test_what_cannot_be_used_is_one_line(arrays, expected, tmp_path):
     assert message(written(tmp_path, **arrays)).startswith(expected)
-
-
-class Intruder:
-    def __reduce__(self):
-        return os.mkdir, ("intruded",)
-
-
-def test_a_pickle_is_never_loaded(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = written(tmp_path, images=np.array([Intruder()], object))
-    assert "Python objects" in message(path)
-    assert not (tmp_path / "intruded").exists()
 
 
 def test_files_that_are_no_npz_are_one_line(tmp_path):

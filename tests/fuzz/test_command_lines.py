@@ -201,7 +201,7 @@ def kept(config, arguments):
 
 
 test_a_command_is_refused_or_run, test_a_command_is_refused_or_run_at_length = in_two_lengths(
-    a_command, short=300, long=3000, arguments=ARGUMENTS
+    a_command, short=120, long=3000, arguments=ARGUMENTS
 )
 
 
@@ -227,7 +227,7 @@ def a_study(changes):
 
 
 test_a_study_is_refused_or_begun, test_a_study_is_refused_or_begun_at_length = in_two_lengths(
-    a_study, short=200, long=2000, changes=edits(STUDY)
+    a_study, short=80, long=2000, changes=edits(STUDY)
 )
 
 FIELDS = ("name", "state", "val/loss", "train.epochs", "size", "nope", "", "-", "-size", "a,b", ",")
@@ -273,5 +273,5 @@ def folder_of_runs(tmp_path_factory):
 
 
 test_runs_are_listed_or_the_command_refused, test_runs_are_listed_or_the_command_refused_at_length = in_two_lengths(
-    a_list_of_runs, short=250, long=2000, arguments=RUNS
+    a_list_of_runs, short=100, long=2000, arguments=RUNS
 )

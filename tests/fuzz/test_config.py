@@ -78,7 +78,7 @@ def refused_or_a_run(latent, method, changes, image_shape):
 
 test_a_config_is_refused_or_can_be_run, test_a_config_is_refused_or_can_be_run_at_length = in_two_lengths(
     refused_or_a_run,
-    short=200,
+    short=60,
     long=2000,
     latent=st.sampled_from(list(LATENTS)),
     method=st.sampled_from(tuple(METHODS)),
@@ -117,7 +117,7 @@ def refused_or_read(latent, changes):
 NAMES = (*field_names(TREE), *TREE, "train.epoch", "extra", "model.latent", "model.method", "a.b")
 test_a_saved_config_is_refused_or_read, test_a_saved_config_is_refused_or_read_at_length = in_two_lengths(
     refused_or_read,
-    short=200,
+    short=100,
     long=2000,
     latent=st.sampled_from(list(LATENTS)),
     changes=st.one_of(

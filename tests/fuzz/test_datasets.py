@@ -115,7 +115,7 @@ def a_file(content, arguments, tmp_path_factory):
 
 test_a_file_is_refused_or_images, test_a_file_is_refused_or_images_at_length = in_two_lengths(
     a_file,
-    short=500,
+    short=200,
     long=4000,
     content=archives(),
     arguments=st.sampled_from(({}, {"validation": 0}, {"fold": 0, "num_folds": 3}, {"max_train": 1})),
@@ -140,7 +140,7 @@ NAMES = st.one_of(
 
 test_arguments_are_refused_or_images, test_arguments_are_refused_or_images_at_length = in_two_lengths(
     a_call,
-    short=300,
+    short=120,
     long=3000,
     name=NAMES,
     arguments=st.fixed_dictionaries(

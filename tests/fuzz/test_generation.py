@@ -115,7 +115,7 @@ def a_call(which, call):
 
 
 test_a_model_refuses_or_answers, test_a_model_refuses_or_answers_at_length = in_two_lengths(
-    a_call, short=250, long=2000, which=st.sampled_from(MODELS), call=CALLS
+    a_call, short=100, long=2000, which=st.sampled_from(MODELS), call=CALLS
 )
 
 
@@ -127,7 +127,7 @@ def a_load(arguments):
 
 test_what_is_no_run_is_refused, test_what_is_no_run_is_refused_at_length = in_two_lengths(
     a_load,
-    short=100,
+    short=40,
     long=1000,
     arguments=st.fixed_dictionaries(
         {"workdir": st.one_of(st.sampled_from(("nowhere", os.devnull, ".", os.path.dirname(__file__))), anything)},

@@ -1,6 +1,6 @@
 """What a person, a script or a broken file may put where something else belongs, and how every test here asks.
 
-The suite tries the same few hundred examples every time. Thousands of others, new ones every time:
+The suite tries the same hundred examples every time. Thousands of others, new ones every time:
 
     python -m pytest tests/fuzz -m fuzz_long
 """

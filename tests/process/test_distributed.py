@@ -46,8 +46,7 @@ def as_slurm(process, port):
 
 def start(program, *arguments, cwd, devices=1, **variables):
     environment = {name: value for name, value in os.environ.items() if name not in JAX_VARIABLES} | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
         "PYTHONUNBUFFERED": "1",
         "JAX_PLATFORMS": "cpu",
     }
@@ -76,7 +75,7 @@ def finish(processes):
 
 
 @pytest.mark.parametrize(
-    "model", [("gaussian", "multi_decoder", "uniform"), ("vq", "multi_decoder", "exact")], ids="-".join
+    "model", [("gaussian", "single_decoder", "gaussian"), ("vq", "multi_decoder", "uniform")], ids="-".join
 )
 def test_two_processes_train_as_two_devices_to_the_bit_and_as_one_to_rounding(model, tmp_path):
     program = "tests/programs/few_steps.py"
@@ -88,6 +87,7 @@ def test_two_processes_train_as_two_devices_to_the_bit_and_as_one_to_rounding(mo
     one, two, processes = (np.load(tmp_path / f"{name}.npz") for name in ("1", "2", "processes"))
     assert [int(run["devices"]) for run in (one, two, processes)] == [1, 2, 2]
     assert [int(run["processes"]) for run in (one, two, processes)] == [1, 1, 2]
+    assert int(one["step"]) == 12
 
     for name in set(two.files) - {"processes"}:
         np.testing.assert_array_equal(two[name], processes[name], err_msg=name)
@@ -97,12 +97,19 @@ def test_two_processes_train_as_two_devices_to_the_bit_and_as_one_to_rounding(mo
     gradient, other = (np.concatenate([run[name].ravel() for name in names]) for run in (one, processes))
     assert np.linalg.norm(gradient - other) <= 1e-6 * np.linalg.norm(gradient)
     for name in names:
-        np.testing.assert_allclose(one[name], processes[name], atol=3e-5 * np.abs(one[name]).max(), err_msg=name)
+        np.testing.assert_allclose(one[name], processes[name], atol=1e-4 * np.abs(one[name]).max(), err_msg=name)
 
-    # Every image is evaluated once, whichever process has it.
     for name in one.files:
-        if name.startswith("first/val/"):
+        if name.startswith("first/val/"):  # every image is evaluated once, whichever process has it
             np.testing.assert_allclose(one[name], processes[name], rtol=1e-4, err_msg=name)
+        # Rounding decides between two codes that are as near to within it, and each image that gets another one trains
+        # all the others differently: in the end no more than what is learned can be the same.
+        elif model[0] == "vq" and name.startswith(("val/loss", "val/rec", "metrics/loss", "metrics/rec")):
+            np.testing.assert_allclose(one[name], processes[name], rtol=5e-3, err_msg=name)
+        elif model[0] == "gaussian" and name.startswith(("params/", "batch_stats/")):
+            assert np.abs(one[name] - processes[name]).max() < 2e-3 * np.abs(one[name]).max() + 1e-5, name
+        elif model[0] == "gaussian" and name.startswith(("metrics/", "val/")):
+            np.testing.assert_allclose(one[name], processes[name], rtol=1e-3, atol=1e-6, err_msg=name)
 
 
 RUN = [
@@ -244,15 +251,10 @@ def test_no_pickle_is_read_by_the_package():
     assert [path for path in sources if re.search(r"^\s*(import|from) pickle", path.read_text(), re.M)] == []
 
 
-@pytest.mark.parametrize(
-    ("different", "message"),
-    [
-        ({"devices": (1, 2)}, "the processes have [1, 2] devices; give each the same number"),
-    ],
-)
-def test_processes_that_do_not_fit_are_refused(different, message, tmp_path):
-    results = finish(start_two("launch.py", *RUN, folders=[tmp_path] * 2, **different))
-    assert [(status, errors) for status, _, errors in results] == [(2, f"launch.py: {message}\n")] * 2
+def test_processes_that_do_not_fit_are_refused(tmp_path):
+    results = finish(start_two("launch.py", *RUN, folders=[tmp_path] * 2, devices=(1, 2)))
+    message = "launch.py: the processes have [1, 2] devices; give each the same number\n"
+    assert [(status, errors) for status, _, errors in results] == [(2, message)] * 2
     assert list(tmp_path.iterdir()) == []
 
 

@@ -152,12 +152,6 @@ def test_a_message_stands_above_the_live_line(clock):
     assert screen(stream.getvalue()) == ["compiling", "short", live, ""]
 
 
-def test_a_message_in_a_log_file_is_a_plain_line(clock):
-    stream = io.StringIO()
-    Progress(total_epochs=2, steps_per_epoch=4, stream=stream, clock=clock).message("saved")
-    assert stream.getvalue() == "saved\n"
-
-
 @given(width=st.integers(1, 220), is_best=st.booleans())
 def test_no_line_wraps_whatever_the_width(width, is_best):
     stream, clock = Terminal(), Clock()
@@ -182,14 +176,6 @@ def test_a_narrow_terminal_keeps_what_matters_most(clock, columns):
     columns(60)
     progress.epoch_end(epoch=8, metrics=METRICS, images_per_second=1.0, is_best=True)
     assert "val loss 0.02230" in screen(stream.getvalue())[1]
-
-
-def test_a_split_is_named_once_before_its_first_metric(clock):
-    stream = Terminal()
-    progress = Progress(total_epochs=100, steps_per_epoch=4, stream=stream, clock=clock)
-    metrics = {"train/loss": 1.0, "val/kl": 2.0, "val/vq": 3.0}
-    progress.epoch_end(epoch=7, metrics=metrics, images_per_second=None, is_best=False)
-    assert "train loss 1.000  val KL 2.000  VQ 3.000" in screen(stream.getvalue())[0]
 
 
 def test_time_left_follows_recent_epochs_and_forgets_the_compiling_one(clock):
@@ -227,13 +213,6 @@ def test_time_left_within_the_first_epoch_comes_from_its_steps(clock):
     clock.now += 20
     progress.update(epoch=1, step_in_epoch=4, metrics={}, images_per_second=None)
     assert eta(stream.getvalue()) == 3 * 50 - 20
-
-
-def test_after_a_resume_only_what_remains_counts(clock):
-    stream = io.StringIO()
-    progress = Progress(total_epochs=100, steps_per_epoch=10, stream=stream, clock=clock)
-    run(progress, clock, [98], 10)
-    assert eta(stream.getvalue()) == 2 * 10
 
 
 def test_days(clock):

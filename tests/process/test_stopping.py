@@ -54,22 +54,6 @@ def test_asked_to_stop_while_images_are_judged_it_says_how_to_go_on(number, digi
     assert err == ""
 
 
-@pytest.mark.parametrize("number", SIGNALS[:3])
-def test_asked_to_stop_before_training_it_says_how_to_go_on(number, tmp_path):
-    slow = "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(60)\n"  # as slow imports are
-    (tmp_path / "slow.py").write_text(slow)
-    command = [sys.executable, str(ROOT / "launch.py"), "--config=slow.py"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (75, "stopped; the same command goes on\n", "")
-
-
 def test_under_nohup_a_terminal_that_closes_is_nothing():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -81,26 +65,26 @@ def test_under_nohup_a_terminal_that_closes_is_nothing():
         signal.signal(signal.SIGHUP, before)
 
 
-# Again and again in what cleans up, and in what Python does at its own end
+WAIT = "import atexit, pathlib, time\ndef wait(name):\n    pathlib.Path(name).touch()\n    time.sleep(60)\n"
+# Before training, as slow imports are; once more in what cleans up, and in what Python does at its own end
 SLOW = {
-    "cleaning up": "try:\n    wait('begun')\nfinally:\n    wait('again')\n",
-    "ending": "atexit.register(wait, 'again')\nwait('begun')\n",
+    **{number.name: ([number], "wait('begun')\n") for number in SIGNALS[:3]},
+    "again while cleaning up": ([signal.SIGINT] * 2, "try:\n    wait('begun')\nfinally:\n    wait('again')\n"),
+    "again while ending": ([signal.SIGINT] * 2, "atexit.register(wait, 'again')\nwait('begun')\n"),
 }
 
 
-@pytest.mark.parametrize("program", SLOW.values(), ids=list(SLOW))
-def test_whoever_asks_again_ends_it_at_once_without_a_traceback(program, tmp_path):
-    wait = "import atexit, pathlib, time\ndef wait(name):\n    pathlib.Path(name).touch()\n    time.sleep(60)\n"
-    (tmp_path / "slow.py").write_text(wait + program)
+@pytest.mark.parametrize(("signals", "program"), SLOW.values(), ids=list(SLOW))
+def test_asked_to_stop_outside_training_it_ends_at_once_and_says_how_to_go_on(signals, program, tmp_path):
+    (tmp_path / "slow.py").write_text(WAIT + program)
     command = [sys.executable, str(ROOT / "launch.py"), "--config=slow.py"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:
-        for name in ("begun", "again"):
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+        for number, name in zip(signals, ("begun", "again"), strict=False):
             deadline = time.monotonic() + 60
             while not (tmp_path / name).exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (75, "")
     assert set(out.splitlines()) == {"stopped; the same command goes on"}

@@ -48,7 +48,7 @@ HEAVY = {"jax", "numpy", "flax", "absl", "ml_collections"}
 def real_run(make_run, dataset, tmp_path_factory):
     """The work directory of a complete run of two epochs, and its summary."""
     workdir = tmp_path_factory.mktemp("real") / "gauss_plain-digits-0123abcd"
-    config = make_run("plain", "gaussian", train__figures_every=0)
+    config = make_run("plain", "gaussian")
     return workdir, train(config, dataset, workdir, stream=io.StringIO())
 
 
@@ -619,8 +619,7 @@ def test_what_a_process_is_at_work_in_is_left_alone(program, says, littered, cal
     _, _, workdir = littered
     (workdir / "lock").write_text("{}")
     command = [sys.executable, "-c", f"{program}; print(flush=True); sys.stdin.read()", workdir]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         before = files_in(workdir)
         out = call("clean", "--idle=0", "--yes")[1]

@@ -171,7 +171,7 @@ def make_task(make_run, tmp_path):
     """A function (name, epochs) → `Task`, whose runs take seconds."""
 
     def make(name, epochs=2):
-        config = make_run("plain", train__epochs=epochs, train__figures_every=0, model__hidden_dims=(8,))
+        config = make_run("plain", train__epochs=epochs, model__hidden_dims=(8,))
         return Task(name, config, tmp_path / "runs" / name)
 
     return make

@@ -58,7 +58,6 @@ def make(npz):
             "model__latent_dim": 2,
             "model__residual_layers": 0,
             "train__batch_size": 16,
-            "train__figures_every": 0,
             **({"conditioning__sampling": "uniform"} if method != "plain" else {}),
         }
         config = small_config(method, f"npz:{npz}", latent, **defaults | overrides)

@@ -1,5 +1,6 @@
 """A study of a few runs of a few steps, from nothing to its report."""
 
+import contextlib
 import io
 import json
 import shutil
@@ -16,18 +17,42 @@ from mtvae_jax.training.loop import Stopped
 TABLES = ("results.csv", "claims.json", "report.md")
 
 
-@pytest.fixture
-def tiny(digits_npz, tmp_path, monkeypatch):
-    """The config of a study of four runs of two epochs of four steps, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
+@contextlib.contextmanager
+def in_folder(folder, digits_npz):
+    """The config of a study of two runs of two epochs of four steps, in a folder of its own."""
     protocol = Protocol(
         name="tiny", datasets=(f"npz:{digits_npz}",), seeds=2, folds=2, fold_seeds=1, epochs=2, max_train=256,
         exponents=(20.0, 60.0), beta_scales=(0.5, 1.0, 2.0), depths=(2, 4), kl_warmups=(1.0,), narrower=8,
     )  # fmt: skip
-    monkeypatch.setitem(PROTOCOLS, "tiny", protocol)
-    config = study_config("figure_4_1")
-    config.protocol = "tiny"
-    return config
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setitem(PROTOCOLS, "tiny", protocol)
+        config = study_config("figure_4_1")
+        config.protocol = "tiny"
+        yield config
+
+
+@pytest.fixture
+def tiny(digits_npz, tmp_path):
+    with in_folder(tmp_path, digits_npz) as config:
+        yield config
+
+
+@pytest.fixture(scope="module")
+def once(digits_npz, tmp_path_factory):
+    """The folder of a study that was run from nothing to its report, and what that said."""
+    folder = tmp_path_factory.mktemp("once")
+    with in_folder(folder, digits_npz) as config:
+        failures, said = run(config)
+    assert failures == {}
+    return folder, said
+
+
+@pytest.fixture
+def done(tiny, once, tmp_path):
+    """A copy of it in `tmp_path`: the tables of its report."""
+    shutil.copytree(once[0], tmp_path, dirs_exist_ok=True)
+    return tables(tmp_path / "study")
 
 
 def run(config, folder="study", **arguments):
@@ -40,23 +65,21 @@ def tables(folder):
     return {name: (folder / name).read_text() for name in TABLES}
 
 
-def test_from_nothing_to_a_report_and_never_twice(tiny, tmp_path):
-    failures, said = run(tiny)
-    assert failures == {}
+def test_from_nothing_to_a_report_and_never_twice(tiny, once, done, tmp_path):
+    _, said = once
     assert "2 runs, 0 complete" in said
     assert "2/2" in said
     assert "left" in said
-    before = tables(tmp_path / "study")
-    claims = {claim["id"]: claim["verdict"] for claim in json.loads(before["claims.json"])}
+    claims = {claim["id"]: claim["verdict"] for claim in json.loads(done["claims.json"])}
     assert set(claims) == {f"C{n}" for n in range(1, 13)}
-    assert "Figure 4.1" in before["report.md"]
+    assert "Figure 4.1" in done["report.md"]
     assert (tmp_path / "study" / "report.html").stat().st_size > 20_000
     assert not list(tmp_path.glob("runs/*/figures")), "a study has its own figures"
 
-    failures, said = run(tiny)
+    _, said = run(tiny)
     assert "2 runs, 2 complete" in said
     assert "2/2" not in said
-    assert tables(tmp_path / "study") == before
+    assert tables(tmp_path / "study") == done
 
 
 @pytest.fixture
@@ -69,9 +92,7 @@ def claims_alone(monkeypatch):
     monkeypatch.setattr(results, "write_report", write_report)
 
 
-def test_stopped_again_and_again_it_ends_with_the_same_tables(tiny, tmp_path, claims_alone):
-    tiny.runs = "unbroken"
-    run(tiny, "of_unbroken")
+def test_stopped_again_and_again_it_ends_with_the_same_tables(tiny, done, tmp_path, claims_alone):
     tiny.runs = "broken"
     for asked in (0, 1):  # in the middle of an epoch of the first run, and of the second
 
@@ -83,8 +104,8 @@ def test_stopped_again_and_again_it_ends_with_the_same_tables(tiny, tmp_path, cl
             run(tiny, "of_broken", stop_requested=stop_requested)
     run(tiny, "of_broken")
     for name in ("results.csv", "claims.json"):
-        unbroken, broken = ((tmp_path / folder / name).read_text() for folder in ("of_unbroken", "of_broken"))
-        assert broken.replace("broken/", "") == unbroken.replace("unbroken/", ""), name
+        broken = (tmp_path / "of_broken" / name).read_text()
+        assert broken.replace("broken/", "") == done[name].replace("runs/", ""), name
 
 
 def test_a_run_that_fails_is_named_and_the_rest_goes_on(tiny, tmp_path, monkeypatch):
@@ -118,9 +139,7 @@ def test_a_report_of_what_is_there_trains_nothing(tiny, tmp_path):
     assert (tmp_path / "study" / "report.html").exists()
 
 
-def test_the_records_of_runs_are_enough_for_a_report(tiny, tmp_path):
-    run(tiny)
-    before = tables(tmp_path / "study")
+def test_the_records_of_runs_are_enough_for_a_report(tiny, done, tmp_path):
     for checkpoints in tmp_path.glob("runs/*/checkpoints"):
         shutil.rmtree(checkpoints)
     tiny.report_only = True
@@ -129,14 +148,12 @@ def test_the_records_of_runs_are_enough_for_a_report(tiny, tmp_path):
     assert "2 runs, 2 complete" in said
     again = tables(tmp_path / "again")
     for name in ("results.csv", "claims.json"):
-        assert again[name] == before[name], name
-    assert "Figure 4.1" in before["report.md"]
+        assert again[name] == done[name], name
+    assert "Figure 4.1" in done["report.md"]
     assert "Figure 4.1" not in again["report.md"], "pictures need the models"
 
 
-def test_what_an_earlier_report_knows_is_not_trained_again(tiny, tmp_path):
-    run(tiny)
-    before = tables(tmp_path / "study")
+def test_what_an_earlier_report_knows_is_not_trained_again(tiny, done, tmp_path):
     shutil.rmtree(tmp_path / "runs")
     tiny.earlier = str(tmp_path / "study" / "results.parquet")
     failures, said = run(tiny, "again")
@@ -145,7 +162,7 @@ def test_what_an_earlier_report_knows_is_not_trained_again(tiny, tmp_path):
     assert not (tmp_path / "runs").exists()
     again = tables(tmp_path / "again")
     for name in ("results.csv", "claims.json"):
-        assert again[name] == before[name], name
+        assert again[name] == done[name], name
     assert "2 of them known from the table of an earlier report alone" in again["report.md"]
 
 

@@ -33,9 +33,8 @@ _SAVING = "checkpoints/*.orbax-checkpoint-tmp"
 _FIGURE = "figures/.*.png.*.tmp"
 
 
-def kinds(data, *, epochs=16, figures=True):
-    """{name: `Kind`}. **Arguments:** `data`: path of a npz file, as of `write_data`; `epochs`: of the longest part;
-    `figures`: whether any are drawn."""
+def kinds(data, *, epochs=16):
+    """{name: `Kind`}. **Arguments:** `data`: path of a npz file, as of `write_data`; `epochs`: of the longest part."""
     launch = str(ROOT / "launch.py")
     targets = {"saving": f"run/{_SAVING}", "figure": f"run/{_FIGURE}", "ending": "run/summary.tmp"}
 
@@ -43,7 +42,7 @@ def kinds(data, *, epochs=16, figures=True):
         arguments = [f"--config={ROOT / 'configs' / config}.py:npz:{data}", "--workdir=run"]
         return launch, *arguments, *(f"--config.{setting}" for setting in (*_TINY, *settings))
 
-    figures = f"train.figures_every={epochs if figures else 0}"  # after the first epoch and at the end
+    figures = f"train.figures_every={epochs}"  # after the first epoch and at the end
     two_stages = {
         "saving": f"run/{_SAVING}",
         "saving of the second stage": f"run/prior-*/{_SAVING}",

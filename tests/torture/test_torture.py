@@ -1,6 +1,5 @@
 """A few kills of real runs, where they hurt most; `python -m tests.torture` has the many at random moments."""
 
-import json
 import signal
 from pathlib import Path
 
@@ -15,43 +14,23 @@ pytestmark = pytest.mark.torture
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def available(tmp_path_factory):
     path = tmp_path_factory.mktemp("torture") / "digits.npz"
     write_data(path)
-    return path
+    return kinds(path, epochs=4)
 
 
-@pytest.fixture(scope="module")
-def available(data):
-    return kinds(data, epochs=4)
-
-
-def kill(kind, target, count=1):
-    return Blow(signal.SIGKILL, 0.002, kind.targets[target], count)
-
-
-def torture_once(kind, blows, folder):
-    folder.mkdir()
-    (folder / "cache").symlink_to(Path(__file__).parent.parent.parent / ".pytest_cache" / "xla")
-    result = torture(kind, folder, kills=0, blows=blows, undisturbed=1)
+def test_a_run_killed_and_stopped_where_it_hurts_ends_with_the_same_bits(available, tmp_path):
+    """In a figure, in a save, as its stages change, and in a save of the second stage."""
+    kind = available["second_stage"]
+    (tmp_path / "cache").symlink_to(Path(__file__).parent.parent.parent / ".pytest_cache" / "xla")
+    places = ["figure", "saving", "change of stage", "saving of the second stage"]
+    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT]
+    blows = [Blow(number, 0.0, kind.targets[place]) for number, place in zip(signals, places, strict=True)]
+    result = torture(kind, tmp_path, kills=0, blows=blows, undisturbed=1)
     assert result.wrong == []
     assert result.runs >= 1
-    return result
-
-
-def test_a_run_killed_in_a_save_and_a_figure_and_stopped_ends_with_the_same_bits(available, tmp_path):
-    kind = available["gauss"]
-    stops = [Blow(number, 0.0, kind.targets["saving"]) for number in (signal.SIGTERM, signal.SIGINT)]
-    blows = [kill(kind, "saving"), *stops, kill(kind, "figure")]
-    result = torture_once(kind, blows, tmp_path / "gauss")
     assert (result.kills, result.stops, result.restarts) == (2, 2, 4)
-
-
-def test_a_run_killed_as_its_stages_change_ends_with_the_same_bits(data, tmp_path):
-    kind = kinds(data, epochs=4, figures=False)["second_stage"]
-    blows = [kill(kind, "change of stage"), kill(kind, "saving of the second stage")]
-    result = torture_once(kind, blows, tmp_path / "second_stage")
-    assert (result.kills, result.restarts) == (2, 2)
 
 
 def test_what_a_table_says(tmp_path):
@@ -91,10 +70,3 @@ def test_moments_are_drawn_anew_for_each_process_and_again_for_the_same_one(avai
 )
 def test_a_stop_must_save_and_say_how_to_go_on(number, where, status, out, err, well):
     assert stopped_well(Attempt(status, Blow(number, 0.0), where, out, err, 1.0)) == well
-
-
-def test_a_call_that_was_stopped_goes_on(available, tmp_path):
-    done = Result("gauss", kills=7, runs=3, done=True)
-    (tmp_path / "unbroken.json").write_text(json.dumps({"outcome": {}, "seconds": 1.0}))
-    (tmp_path / "result.json").write_text(json.dumps(vars(done)))
-    assert torture(available["gauss"], tmp_path, kills=50).kills == 7

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_runs import ROOT, small_config
+import small_runs
+from small_runs import ROOT
 
 import mtvae_jax.data
 import mtvae_jax.objective
 import mtvae_jax.training.prior_objective
 from mtvae_jax import figures
-from mtvae_jax.config import resolve
 from mtvae_jax.errors import UserError
 from mtvae_jax.models import build_model
 from mtvae_jax.objective import Objective
@@ -61,17 +61,12 @@ def load(npz):
 def tiny_config(method="plain", latent="gaussian", **overrides):
     defaults = {
         "data__validation": 16 / (TRAIN + 16),
-        "model__hidden_dims": (4,),
-        "model__latent_dim": 2,
-        "model__residual_layers": 0,
-        "model__normalization": "none",
         "train__batch_size": BATCH,
-        "train__figures_every": 0,
-        "prior__batch_size": BATCH,
+        "train__epochs": 2,
         "prior__num_layers": 1,
         "prior__epochs": 2,
     }
-    return resolve(small_config(method, latent=latent, **defaults | overrides), (6, 6, 1))
+    return small_runs.tiny_config(latent, method, **defaults | overrides)
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_runs import small_config
+from small_runs import tiny_config
 
 import mtvae_jax.data
-from mtvae_jax.config import resolve
 from mtvae_jax.models.latents.codes import codebook_collapsed
 from mtvae_jax.models.latents.gaussian import GaussianLatent, posterior_collapsed
 from mtvae_jax.models.latents.vq import VectorQuantiser
@@ -113,22 +112,11 @@ def test_a_run_that_collapses_says_so(latent, overrides, warning, digits, tmp_pa
         monkeypatch.setattr("mtvae_jax.training.first_stage.start_from_data", lambda objective, _: far_codes(objective))
     np.savez(tmp_path / "tiny.npz", images=digits[:160, 4:28:4, 4:28:4])
     dataset = mtvae_jax.data.load_dataset(f"npz:{tmp_path / 'tiny.npz'}", validation=0.1)
-    config = small_config(
-        "plain",
-        latent=latent,
-        data__validation=0.1,
-        model__hidden_dims=(4,),
-        model__latent_dim=2,
-        model__residual_layers=0,
-        model__normalization="none",
-        train__batch_size=16,
-        train__learning_rate=0.02,
-        train__epochs=4,
-        train__figures_every=0,
-        **overrides,
+    config = tiny_config(
+        latent, "plain", data__validation=0.1, train__learning_rate=0.02, train__epochs=4, **overrides
     )
     out = io.StringIO()
-    summary = train(resolve(config, dataset.image_shape), dataset, tmp_path / "run", stream=out)
+    summary = train(config, dataset, tmp_path / "run", stream=out)
     last = out.getvalue().splitlines()[-1]
     if warning is None:
         assert summary["warnings"] == []

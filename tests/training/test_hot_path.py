@@ -15,7 +15,7 @@ from small_runs import ROOT, small_config
 
 from benchmarks.models import thesis_model
 from benchmarks.program_cost import step_flops, steps_and_arguments
-from mtvae_jax.conditioning import condition, draw_masks
+from mtvae_jax.conditioning import SAMPLINGS, condition, draw_masks
 from mtvae_jax.config import LATENTS, check, resolve
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model
@@ -28,13 +28,12 @@ from mtvae_jax.training.step import init_state, make_train_steps
 
 SHAPE = (28, 28, 1)
 
-# Every way to draw masks: method, sampling, with replacement.
+# Every way to draw masks, of a number of pixels that is given and of one that is drawn: method, sampling, replacement.
 MASKS = [
     (method, sampling, replacement)
-    for method in METHODS
-    if METHODS[method].conditional_decoder
-    for sampling, replacement in [("exact", True), ("uniform", True), ("gaussian", True), ("gaussian", False)]
-    if sampling != "exact" or METHODS[method].counts == "constant"
+    for method in ("multi_decoder", "single_decoder")
+    for sampling, replacement in [*((name, True) for name in SAMPLINGS), ("gaussian", False)]
+    if not SAMPLINGS[sampling].fixed_grid or METHODS[method].counts == "constant"
 ]
 
 

@@ -10,12 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
-from small_runs import small_config
+from small_runs import small_config, tiny_config
 
 import mtvae_jax
 from mtvae_jax.conditioning import condition, draw_masks
 from mtvae_jax.config import has_second_stage, resolve
-from mtvae_jax.data import load_dataset
 from mtvae_jax.errors import UserError
 from mtvae_jax.losses import gaussian_kl_to
 from mtvae_jax.models.encoder import Encoder
@@ -179,30 +178,6 @@ def test_in_training_the_loss_is_reported_as_it_is():
 
 
 @pytest.fixture(scope="module")
-def tiny(digits, tmp_path_factory):
-    """48 images of 6 × 6 for training, 8 for validation, 8 for the test, with labels 0 … 2."""
-    path = tmp_path_factory.mktemp("tiny") / "tiny.npz"
-    images, labels = digits[:64, 4:28:4, 4:28:4], np.arange(64) % 3
-    np.savez(path, images=images[:56], labels=labels[:56], test_images=images[56:], test_labels=labels[56:])
-    return load_dataset(f"npz:{path}", validation=1 / 7)
-
-
-def tiny_config(latent, method="multi_decoder", **overrides):
-    overrides = {
-        "data__validation": 1 / 7,
-        "model__hidden_dims": (4,),
-        "model__latent_dim": 2,
-        "model__residual_layers": 0,
-        "model__normalization": "none",
-        "train__batch_size": 16,
-        "train__epochs": 1,
-        "prior__batch_size": 16,
-        "prior__learning_rate": 1e-2,
-    } | overrides
-    return resolve(small_config(method, latent=latent, **overrides), SHAPE)
-
-
-@pytest.fixture(scope="module")
 def first_stage(tiny, tmp_path_factory):
     """A function (latent, method) → a directory whose model is trained; each is trained once, and to be copied."""
     directory, trained = tmp_path_factory.mktemp("models"), {}
@@ -210,9 +185,7 @@ def first_stage(tiny, tmp_path_factory):
     def model(latent, method):
         workdir = directory / f"{latent}-{method}"
         if workdir not in trained:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("mtvae_jax.training.first_stage.RunFigures.__call__", lambda *_, **__: None)
-                trained[workdir] = train(tiny_config(latent, method), tiny, workdir, stream=io.StringIO())
+            trained[workdir] = train(tiny_config(latent, method), tiny, workdir, stream=io.StringIO())
         return workdir
 
     return model
@@ -228,12 +201,10 @@ def run_with_prior(first_stage, tiny, tmp_path_factory):
         if given not in done:
             workdir = tmp_path_factory.mktemp("run") / "run"
             shutil.copytree(first_stage(latent, method), workdir)
-            config = tiny_config(latent, method, prior__class_conditional=labels)
+            figures = given == ("vq", "multi_decoder", False)
+            config = tiny_config(latent, method, prior__class_conditional=labels, train__figures_every=int(figures))
             train(config, tiny, workdir)  # complete: takes note of the prior's settings
-            with pytest.MonkeyPatch.context() as patch:
-                if given != ("vq", "multi_decoder", False):
-                    patch.setattr("mtvae_jax.training.second_stage.PriorFigures.__call__", lambda *_, **__: None)
-                done[given] = workdir, train_prior(config, tiny, workdir, stream=io.StringIO())
+            done[given] = workdir, train_prior(config, tiny, workdir, stream=io.StringIO())
         return done[given]
 
     return run
@@ -313,9 +284,7 @@ def test_a_prior_of_another_state_of_the_model_gets_its_own_folder(tmp_path):
 def test_a_gaussian_prior_learns_from_the_revealed_pixels(first_stage, tiny, tmp_path):
     workdir, config = tmp_path / "run", tiny_config("gaussian", "single_decoder", prior__epochs=20)
     shutil.copytree(first_stage("gaussian", "single_decoder"), workdir)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mtvae_jax.training.second_stage.PriorFigures.__call__", lambda *_, **__: None)
-        summary = train_prior(config, tiny, workdir, stream=io.StringIO())
+    summary = train_prior(config, tiny, workdir, stream=io.StringIO())
     assert "test/nats" not in summary  # p(z) = N(0, I) is known
     records = read_metrics(folders(workdir)[0])
     # Of 48 images it learns them by heart.
@@ -324,7 +293,6 @@ def test_a_gaussian_prior_learns_from_the_revealed_pixels(first_stage, tiny, tmp
 
 def test_a_prior_stopped_in_mid_epoch_and_started_again_gives_the_same_bits(first_stage, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("mtvae_jax.training.loop.SECONDS_PER_CALL", 0.0)  # a step a call: stops fall within epochs
-    monkeypatch.setattr("mtvae_jax.training.second_stage.PriorFigures.__call__", lambda *_, **__: None)
     config = tiny_config("vq", prior__epochs=2, prior__dropout=0.3, prior__ema_decay=0.9)
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     for workdir in (unbroken, broken):

@@ -31,7 +31,7 @@ EPOCHS, STEPS = 6, 8  # steps of 32 images an epoch
 
 @pytest.fixture(scope="session")
 def settings(make_run):
-    return make_run("plain", train__epochs=EPOCHS, train__figures_every=0)
+    return make_run("plain", train__epochs=EPOCHS)
 
 
 @pytest.fixture(scope="session")
@@ -205,7 +205,7 @@ def test_a_checkpoint_from_before_there_were_checksums_is_taken(template, broken
 
 
 def test_checkpoints_of_another_run_are_refused(make_run, dataset, broken, tmp_path):
-    other = make_run("plain", train__epochs=2, train__figures_every=0, model__latent_dim=5)
+    other = make_run("plain", train__epochs=2, model__latent_dim=5)
     train(other, dataset, tmp_path / "other", stream=io.StringIO())
     shutil.rmtree(tmp_path / "other" / "checkpoints")
     (tmp_path / "other" / "summary.json").unlink()

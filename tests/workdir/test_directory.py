@@ -19,7 +19,7 @@ from mtvae_jax.errors import UserError
 from mtvae_jax.process import environment
 from mtvae_jax.trained.prior import prior_directory
 from mtvae_jax.workdir.checkpoints import _check_same_model
-from mtvae_jax.workdir.directory import default_workdir, open_workdir, read_run, record_origin
+from mtvae_jax.workdir.directory import default_workdir, examine_workdir, open_workdir, read_run, record_origin
 
 STEPS = 8  # an epoch of 259 images in batches of 32
 
@@ -74,6 +74,35 @@ def test_with_a_schedule_over_all_epochs_their_number_cannot_change(make_run, da
     for epochs in (3, 5):
         with pytest.raises(UserError, match=f"config.train.epochs = 4, not {epochs}; give another"):
             begin(tmp_path / "run", make_run(train__epochs=epochs, train__schedule="cosine"), dataset)
+
+
+def test_a_directory_of_another_run_or_of_something_else_is_left_alone(make_run, dataset, tmp_path):
+    begin(tmp_path / "run", make_run(), dataset)
+    with pytest.raises(UserError, match=r"holds a run with config.model.latent_dim = 4, not 5"):
+        begin(tmp_path / "run", make_run(model__latent_dim=5), dataset)
+    with pytest.raises(UserError, match="holds a run on other images"):
+        begin(tmp_path / "run", make_run(), dataclasses.replace(dataset, fingerprint="0" * 16, name="digits"))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not empty and not the work directory of a run"):
+        begin(tmp_path / "notes", make_run(), dataset)
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_link_to_nowhere_is_named(above, make_run, dataset, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "unplugged")
+    workdir = tmp_path / "link" / "run" if above else tmp_path / "link"
+    for refuse in (lambda: begin(workdir, make_run(), dataset),
+                   lambda: examine_workdir(workdir, make_run(), dataset)):
+        with pytest.raises(UserError, match=r"link: is a link to .*unplugged, which is not there; mount or make"):
+            refuse()
+
+
+def test_a_linked_folder_is_one(make_run, dataset, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert not examine_workdir(tmp_path / "link", make_run(), dataset)
 
 
 def test_patience_may_grow_and_not_shrink(make_run, dataset, tmp_path):

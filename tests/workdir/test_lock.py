@@ -11,7 +11,6 @@ import sys
 import time
 
 import pytest
-from small_runs import ROOT
 
 from mtvae_jax.errors import UserError
 from mtvae_jax.runs.find import Holders
@@ -24,9 +23,8 @@ HOLDS = "import sys; from mtvae_jax.workdir.lock import hold; hold(sys.argv[1]);
 
 @contextlib.contextmanager
 def another_process(workdir, program=HOLDS):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program, str(workdir)]
-    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         yield process
         process.stdin.close()
@@ -101,9 +99,8 @@ def test_of_many_that_want_it_at_once_there_is_always_one(tmp_path):
         "        os.close(os.open(os.path.join(sys.argv[1], 'alone'), os.O_CREAT | os.O_EXCL))\n"
         "        os.unlink(os.path.join(sys.argv[1], 'alone'))\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program, str(tmp_path)]
-    processes = [subprocess.Popen(command, env=environment) for _ in range(3)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
     assert list(tmp_path.iterdir()) == []
 
@@ -199,7 +196,7 @@ def test_a_run_is_refused_while_another_process_is_in_its_directory_and_changes_
     make_run, dataset, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(lock, "PATIENCE", 0.3)
-    config = make_run("plain", train__epochs=1, train__figures_every=0)
+    config = make_run("plain", train__epochs=1)
     train(config, dataset, tmp_path, stream=io.StringIO())
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     with another_process(tmp_path) as process:
@@ -232,5 +229,4 @@ def test_without_fcntl_a_package_of_windows_models_load_and_directories_are_lock
         "open(os.path.join(sys.argv[1], 'lock'), 'w').write('{\"host\": \"h\", \"pid\": 7, \"since\": \"noon\"}')\n"
         "assert holder(sys.argv[1]) == 'process 7 on h, since noon', holder(sys.argv[1])\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=120)

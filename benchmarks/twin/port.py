@@ -36,6 +36,9 @@ from mtvae_jax.randomness import image_keys
 # Images of the check.
 _BATCH = 32
 
+# Codebooks that are drawn, to take the one whose choices are the clearest.
+_CODEBOOKS = 50
+
 
 class Inputs(NamedTuple):
     """What one training step of both starts from.
@@ -153,7 +156,11 @@ def _away_from_zero(variables):
 
 
 def _with_codes_in_use(model, variables, images):
-    """Takes codes that lie among the encoder's outputs, so that many are chosen."""
+    """Takes codes that lie among the encoder's outputs, so that many are chosen, and each clearly.
+
+    Where rounding decides between two codes, two steps differ by more than rounding, and rightly so. Of several
+    codebooks this takes the one that leaves it the least to decide.
+    """
 
     @jax.jit
     def outputs(variables, images):
@@ -163,9 +170,18 @@ def _with_codes_in_use(model, variables, images):
     z_e, _ = outputs(variables, images)
     z_e = np.asarray(z_e, np.float64).reshape(-1, z_e.shape[-1])
     latent, rng = variables["params"]["latent"], np.random.default_rng(0)
-    codes = z_e[rng.choice(len(z_e), len(latent["codebook"]))]
-    codes += 0.3 * z_e.std(axis=0) * rng.normal(size=codes.shape)
-    return variables | {"params": variables["params"] | {"latent": latent | {"codebook": np.float32(codes)}}}
+
+    def draw():
+        codes = z_e[rng.choice(len(z_e), len(latent["codebook"]))]
+        return codes + 0.3 * z_e.std(axis=0) * rng.normal(size=codes.shape)
+
+    def clearness(codes):
+        distances = np.sum(codes**2, axis=1) - 2.0 * z_e @ codes.T
+        nearest, second = np.partition(distances, 1, axis=1)[:, :2].T
+        return np.min(second - nearest)
+
+    codebook = max((draw() for _ in range(_CODEBOOKS)), key=clearness)
+    return variables | {"params": variables["params"] | {"latent": latent | {"codebook": np.float32(codebook)}}}
 
 
 # ------------------------------------------------------------------------------------------------------- there and back

@@ -50,9 +50,13 @@ def _central_code(codebook):
     return codebook[jnp.argmin(from_mean)]
 
 
-@jax.custom_vjp
 def _rows(codebook, indices):
-    """codebook[indices]."""
+    """Returns codebook[indices], whose gradient is added up in one order on every device."""
+    return codebook[indices] if backend().adds_in_order else _rows_by_products(codebook, indices)
+
+
+@jax.custom_vjp
+def _rows_by_products(codebook, indices):
     return codebook[indices]
 
 
@@ -62,15 +66,12 @@ def _rows_forward(codebook, indices):
 
 def _rows_backward(saved, gradient):
     codebook, indices = saved
-    indices, gradient = indices.reshape(-1), gradient.reshape(-1, codebook.shape[1])
-    if backend().adds_in_order:
-        return jnp.zeros_like(codebook).at[indices].add(gradient), None
-    # In one order on every device, and not in that in which a GPU's threads come to add up.
-    chosen = jax.nn.one_hot(indices, len(codebook))
+    chosen = jax.nn.one_hot(indices.reshape(-1), len(codebook))
+    gradient = gradient.reshape(-1, codebook.shape[1])
     return jnp.matmul(chosen.T, gradient, precision=lax.Precision.HIGHEST), None
 
 
-_rows.defvjp(_rows_forward, _rows_backward)
+_rows_by_products.defvjp(_rows_forward, _rows_backward)
 
 
 class VectorQuantiser(codes.CodeLatent):

@@ -11,7 +11,7 @@ from mtvae_jax.conditioning import COUNTS, SAMPLINGS, exact_grid_mask
 from mtvae_jax.data.splits import check_arguments
 from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.methods import METHODS
-from mtvae_jax.models.decoder import OUTPUTS
+from mtvae_jax.models.decoder import HEADS, OUTPUTS
 from mtvae_jax.models.latents import LATENTS
 from mtvae_jax.models.merge import MERGES
 from mtvae_jax.settings import (
@@ -111,9 +111,11 @@ SETTINGS = {
     "model.residual_dim": Setting(32, integer(1, _WIDEST), "number of channels within a residual layer"),
     "model.kernel_size": Setting(3, integer(1, _LARGEST_KERNEL), "side of the kernels of stride 2, pixels"),
     "model.normalization": Setting("batch", one_of(("batch", "none")), "normalisation of feature maps"),
-    "model.merge": Setting("dense", one_of(MERGES),
-                           "layer in which z and m meet: fully connected, or convolutions on the grid of z"),
+    "model.merge": Setting("dense", one_of(MERGES), "layer in which z and m meet: fully connected, convolutions on the "
+                           "grid of z, or at every scale behind a network for any number of pixels"),
     "model.output": Setting("sigmoid", one_of(OUTPUTS), "last activation of a decoder"),
+    "model.head": Setting("strided", one_of(HEADS), "end of a decoder: a layer of stride 2 gives the image, or one of "
+                          "full size and the first width does, and a 3×3 convolution the image", since="0.2.0"),
     "model.codebook_size": Setting(128, integer(2, 2**20), "number of codes (vq)"),
     "model.codebook_init": Setting("data", one_of(("data", "random")),
                                    "start of the codes: outputs of the encoder, or noise (vq)"),
@@ -164,10 +166,6 @@ SETTINGS = {
     **_training("train"),
     "train.figures_every": Setting(10, integer(0), "number of epochs between figures; 0: no figures at all",
                                    names_run=False),
-    "train.checkpoint_seconds": Setting(
-        30.0, NOT_NEGATIVE, "number of seconds at least between the checkpoints of two epochs, which is what a kill "
-        "may cost; 0: one an epoch", since="0.2.0", names_run=False,
-    ),
     # --------------------------------------------------------------- second stage: a run of its own in the same folder
     "prior.epochs": Setting(None, optional(integer(0)),
                             "number of epochs of the prior, None for as many as the model's; 0: no second stage",
@@ -176,7 +174,6 @@ SETTINGS = {
     **{
         f"prior.{name}": Setting(default, rule, meaning, names_run=False)
         for name, (default, rule, meaning) in {
-            "hidden_dim": (64, integer(1, _WIDEST), "number of channels"),
             "num_layers": (8, integer(1, _DEEPEST), "number of gated layers"),
             "kernel_size": (3, odd(_LARGEST_KERNEL), "side of the kernels of all layers but the first, codes"),
             "first_kernel_size": (5, odd(_LARGEST_KERNEL),
@@ -187,6 +184,13 @@ SETTINGS = {
                               "share of training images whose m is left empty, so that p(z) is learned too"),
         }.items()
     },
+    "prior.hidden_dim": Setting(64, integer(1, _WIDEST), "number of channels", names_run=("prior.joint", True)),
+    "prior.joint": Setting(False, switch(), "whether p(z|m) is learned along with the model, not after it "
+                           "(gaussian)", since="0.2.0"),
+    "prior.prediction": Setting(
+        1.0, NOT_NEGATIVE, "weight of the squared error of the mean of draws given m, where p(z|m) is learned along",
+        since="0.2.0", only_with=("prior.joint", True),
+    ),
     # --------------------------------------------------------------------------------------- judging changes neither
     **{
         f"generation.{name}": Setting(default, rule, meaning, names_run=False)
@@ -271,7 +275,7 @@ def resolve(config, image_shape):
             )
         latent = LATENTS[config.model.latent]
         if prior.epochs is None:
-            prior.epochs = config.train.epochs
+            prior.epochs = 0 if prior.joint else config.train.epochs
         if not METHODS[config.model.method].conditional_decoder:
             prior.unconditional = 1.0  # there are no revealed pixels
         elif latent.knows_prior:
@@ -349,7 +353,15 @@ def identity(values):
     """What makes a run this run, as {"train.epochs": 100, …}: `to_dict`'s fields, without those that change nothing."""
     values = flat(values)
     return {name: value for name, value in _counted(values).items()
-            if name not in SETTINGS or SETTINGS[name].names_run}
+            if name not in SETTINGS or _names_run(SETTINGS[name], values)}
+
+
+def _names_run(setting, values):
+    """Whether another value makes another run, with the other `values` as they are."""
+    if isinstance(setting.names_run, bool):
+        return setting.names_run
+    other, needed = setting.names_run
+    return values.get(other, SETTINGS[other].default) == needed
 
 
 def _counted(values):
@@ -416,6 +428,13 @@ def _check_together(config):
         raise UserError(
             f"config.loss.kl_warmup_epochs = {loss.kl_warmup_epochs}: must be at most config.train.epochs = "
             f"{train.epochs}"
+        )
+    if config.prior.joint and not METHODS[model.method].conditional_decoder:
+        raise UserError(f"config.prior.joint = True: {model.method} has no decoder that sees pixels; must be False")
+    if config.prior.joint and config.prior.epochs:
+        raise UserError(
+            f"config.prior.epochs = {config.prior.epochs}: p(z|m) is learned along with the model, by "
+            "config.prior.joint = True, and has no epochs of its own; must be None or 0"
         )
     for section, settings in (("train", train), ("prior", config.prior)):
         epochs = train.epochs if settings.epochs is None else settings.epochs

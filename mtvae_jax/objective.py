@@ -9,7 +9,7 @@ from flax import struct
 
 from mtvae_jax.balancing import SoftAdapt
 from mtvae_jax.conditioning import condition, draw_masks
-from mtvae_jax.losses import bits_per_dim, mean_squared_error
+from mtvae_jax.losses import bits_per_dim, error_of_mean, mean_squared_error
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import init_variables
 from mtvae_jax.ops.image_quality import psnr, ssim
@@ -100,7 +100,8 @@ class Objective:
     @property
     def term_shapes(self):
         """Name → shape of all that `training_loss` reports."""
-        return {"loss": ()} | dict.fromkeys(self.decoder_terms, ()) | self.latent.term_shapes
+        terms = {"loss": ()} | dict.fromkeys(self.decoder_terms, ()) | self.latent.term_shapes
+        return terms | (dict.fromkeys(("nats_conditioned", "prediction"), ()) if self.config.prior.joint else {})
 
     @property
     def varying(self):
@@ -222,7 +223,13 @@ class Objective:
         terms |= output.latent.terms
         parts = self.parts(terms, knobs.beta)
         # 3. Weigh them; the batch is averaged over by the caller, once
-        return {"loss": sum(weight * part for weight, part in zip(knobs.weights, parts, strict=True))} | terms
+        loss = sum(weight * part for weight, part in zip(knobs.weights, parts, strict=True))
+        # 4. p(z|m), where it is learned along: β · KL(q(z|x) ‖ p(z|m)), and the error of the mean of its draws
+        if output.draws is not None:
+            terms["nats_conditioned"] = output.prior_nats
+            terms["prediction"] = error_of_mean(images, output.draws)
+            loss += knobs.beta * terms["nats_conditioned"] + self.config.prior.prediction * terms["prediction"]
+        return {"loss": loss} | terms
 
 
 def _balancing(loss):

@@ -28,14 +28,15 @@ class Rule(NamedTuple):
 
 class Setting(NamedTuple):
     """**default**: None for a value that is worked out or that there need not be; **rule**; **meaning**: a noun phrase
-    with its unit; **since**: the version that brought it; **names_run**: whether another value makes another run;
-    **only_with**: (name, value) of the setting without which this one has no effect, and so does not count either."""
+    with its unit; **since**: the version that brought it; **names_run**: whether another value makes another run,
+    or the (name, value) of the setting with which it does; **only_with**: (name, value) of the setting without which
+    this one has no effect, and so does not count either."""
 
     default: Any
     rule: Rule
     meaning: str
     since: str = FIRST
-    names_run: bool = True
+    names_run: bool | tuple[str, Any] = True
     only_with: tuple[str, Any] | None = None
 
 

@@ -57,7 +57,7 @@ def judge(config, dataset, workdir, *, stream=None):
     model = load(workdir)
     judged = {
         "model_step": model.step,
-        "prior": None if model.prior is None else prior_directory(workdir, config, model.step).name,
+        "prior": _prior_name(model, workdir),
         "settings": dict(settings),
     }
     result = read_json(path)
@@ -73,6 +73,13 @@ def judge(config, dataset, workdir, *, stream=None):
         result["left_out"] = without
     write_json(path, result)
     return result
+
+
+def _prior_name(model, workdir):
+    """Of the folder of the second stage; None without one."""
+    if model.prior is None or model.config.prior.joint:
+        return None
+    return prior_directory(workdir, model.config, model.step).name
 
 
 def left_out(config, dataset):
@@ -102,7 +109,7 @@ def left_out(config, dataset):
 def _missing_priors(config):
     """Why there is no p(z), and why no p(z|m); None of one that there is."""
     settings, known = config.prior, LATENTS[config.model.latent].knows_prior
-    if not has_second_stage(config):
+    if not has_second_stage(config) and not settings.joint:
         reason = f"config.prior.epochs = {settings.epochs} learns no prior"
         return None if known else reason, reason
     share = f"config.prior.unconditional = {settings.unconditional:g} learns "

@@ -9,9 +9,13 @@ from mtvae_jax.conditioning import SAMPLINGS
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models.decoder import Decoder
 from mtvae_jax.models.encoder import Encoder
-from mtvae_jax.models.latents import LATENTS
-from mtvae_jax.models.layers import BATCH_AXIS, stride_two_sizes
+from mtvae_jax.models.latents import build_latent, grid_size
+from mtvae_jax.models.layers import BATCH_AXIS
+from mtvae_jax.models.merge import MERGES
 from mtvae_jax.models.multitask import MultitaskVAE
+from mtvae_jax.models.priors import build_prior
+
+__all__ = ["build_latent", "build_model", "count_parameters", "grid_size", "init_variables"]
 
 
 def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
@@ -30,9 +34,9 @@ def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
         "axis_name": axis_name,
         "residual_layers": settings.residual_layers,
         "residual_dim": settings.residual_dim,
-        "kernel_size": settings.kernel_size,
         "normalise": settings.normalization == "batch",
     }
+    strided = common | {"kernel_size": settings.kernel_size}
 
     def decoder():
         return Decoder(
@@ -41,27 +45,19 @@ def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
             merge=settings.merge,
             grid_stride=grid_stride,
             output=settings.output,
-            **common,
+            head=settings.head,
+            **strided,
         )
 
+    network = MERGES[settings.merge].network if method.conditional_decoder else None
     return MultitaskVAE(
-        encoder=Encoder(hidden_dims, **common),
+        encoder=Encoder(hidden_dims, **strided),
         latent=build_latent(config, image_shape, axis_name=axis_name),
         decoder=decoder() if method.decoder else None,
         conditional_decoder=decoder() if method.conditional_decoder else None,
+        context=None if network is None else network(hidden_dims, **common),
+        prior=build_prior(config, image_shape, axis_name=axis_name) if config.prior.joint else None,
     )
-
-
-def build_latent(config, image_shape, *, axis_name=BATCH_AXIS):
-    """The latent of that model."""
-    settings = config.model
-    dtype = jnp.dtype(config.train.precision)
-    return LATENTS[settings.latent].build(settings, grid_size(config, image_shape), dtype, axis_name)
-
-
-def grid_size(config, image_shape):
-    """(h, w) of the encoder's features, and so of the codes."""
-    return stride_two_sizes(*image_shape[:2], len(config.model.hidden_dims))[-1]
 
 
 def init_variables(model, key, image_shape):

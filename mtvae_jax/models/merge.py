@@ -1,4 +1,13 @@
-"""Where z meets the revealed pixels m: the first layer of a conditional decoder (thesis 3.1, figures 3.2 to 3.5)."""
+"""Where z meets the revealed pixels m: the first layer of a conditional decoder (thesis 3.1, figures 3.2 to 3.5).
+
+A merge is a Flax module with
+
+    network                                   the class of the network that sees m first, None where m comes as it is
+    build(shape, decoder, name=…)             a classmethod that makes the merge of a `Decoder`, to maps of `shape`
+    merge(z, seen, train=…) -> [S·B, h, w, F] z of S·B rows, S draws for each m; `seen`: m [B, H, W, C+1], or what the
+                                              network made of it
+    finer(seen)                               maps that join at the larger scales of the decoder, largest first
+"""
 
 import math
 from collections.abc import Callable
@@ -7,8 +16,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from mtvae_jax.conditioning import grid_offset
+from mtvae_jax.models.context import ContextNetwork
 from mtvae_jax.models.encoder import Encoder
-from mtvae_jax.models.layers import BATCH_AXIS, Conv
+from mtvae_jax.models.layers import BATCH_AXIS, Conv, NormActivation
 
 
 class DenseMerge(nn.Module):
@@ -27,10 +37,16 @@ class DenseMerge(nn.Module):
     dtype: jnp.dtype = jnp.float32
     grid_stride: int | None = None
 
+    network = None
+
     @classmethod
     def build(cls, shape, decoder, *, name):
         """The merge of a `Decoder`, to a feature map of `shape`."""
         return cls(shape, decoder.dtype, decoder.grid_stride, name=name)
+
+    @staticmethod
+    def finer(seen):
+        return ()
 
     @nn.compact
     def __call__(self, z, m=None, *, train=False):
@@ -46,7 +62,8 @@ class DenseMerge(nn.Module):
         # computed, as it would be within a product for both.
         x = nn.Dense(features, dtype=self.dtype, kernel_init=init(z.shape[1]), name="z")(z)
         if m is not None:
-            x = x + _PixelDense(features, init(inputs_m), self.dtype, self.grid_stride, name="m")(m, train)
+            known = _PixelDense(features, init(inputs_m), self.dtype, self.grid_stride, name="m")(m, train)
+            x = x + for_each_draw(known, len(x))
         return x.reshape(-1, *self.shape)
 
 
@@ -92,22 +109,65 @@ class SpatialMerge(nn.Module):
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = BATCH_AXIS
 
+    network = None
+
     @classmethod
     def build(cls, shape, decoder, *, name):
         """The merge of a `Decoder`, to a feature map of `shape`."""
         settings = decoder.hidden_dims, decoder.normalise, decoder.dtype, decoder.axis_name
         return cls(shape, *settings, name=name)
 
+    @staticmethod
+    def finer(seen):
+        return ()
+
     @nn.compact
     def __call__(self, z, m, *, train=False):
         """z [B, Z] or [B, h, w, D] and m [B, H, W, C+1] → [B, h, w, F]."""
         common = {"normalise": self.normalise, "dtype": self.dtype, "axis_name": self.axis_name}
-        m = Encoder(self.hidden_dims, **common, name="m")(m, train)
+        m = for_each_draw(Encoder(self.hidden_dims, **common, name="m")(m, train), len(z))
         if z.ndim == 2:
             z = DenseMerge(self.shape, self.dtype, name="z")(z)
         x = jnp.concatenate([z.astype(self.dtype), m], axis=-1)
         return Conv(self.shape[-1], 3, dtype=self.dtype, name="conv")(x)
 
 
+class ContextMerge(nn.Module):
+    """z joins what a `ContextNetwork` knows on its grid; the network's larger maps join the decoder's own ones.
+
+    **Arguments:** `shape`: (h, w, F) of the feature map.
+    """
+
+    shape: tuple[int, int, int]
+    normalise: bool = True
+    dtype: jnp.dtype = jnp.float32
+    axis_name: str | None = BATCH_AXIS
+
+    network = ContextNetwork
+
+    @classmethod
+    def build(cls, shape, decoder, *, name):
+        """The merge of a `Decoder`, to a feature map of `shape`."""
+        return cls(shape, decoder.normalise, decoder.dtype, decoder.axis_name, name=name)
+
+    @staticmethod
+    def finer(seen):
+        return seen[:-1]
+
+    @nn.compact
+    def __call__(self, z, seen, *, train=False):
+        """z [S·B, Z] or [S·B, h, w, D], S draws of it for each m, and the maps of m [B, …] → [S·B, h, w, F]."""
+        if z.ndim == 2:
+            z = DenseMerge(self.shape, self.dtype, name="z")(z)
+        x = jnp.concatenate([z.astype(self.dtype), for_each_draw(seen[-1], len(z))], axis=-1)
+        x = Conv(self.shape[-1], 3, use_bias=not self.normalise, dtype=self.dtype, name="conv")(x)
+        return NormActivation(self.normalise, self.dtype, self.axis_name, name="norm")(x, train)
+
+
+def for_each_draw(x, rows):
+    """x [B, …] over and over, [rows, …]; rows is a multiple of B."""
+    return x if len(x) == rows else jnp.tile(x, (rows // len(x),) + (1,) * (x.ndim - 1))
+
+
 # Names of `model.merge` → the layer in which z and m meet.
-MERGES = {"dense": DenseMerge, "spatial": SpatialMerge}
+MERGES = {"dense": DenseMerge, "spatial": SpatialMerge, "context": ContextMerge}

@@ -14,12 +14,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import linen as nn
 
-from mtvae_jax.losses import cross_entropy, gaussian_kl_to
-from mtvae_jax.models import build_latent, grid_size
+from mtvae_jax.losses import gaussian_kl_to
+from mtvae_jax.models.context import GridContext
 from mtvae_jax.models.encoder import Encoder
+from mtvae_jax.models.latents import build_latent, grid_size
 from mtvae_jax.models.layers import BATCH_AXIS
+from mtvae_jax.models.merge import MERGES
 from mtvae_jax.models.pixelcnn import GatedPixelCNN
 
 # Residual layers after those of stride 2 let every position see revealed pixels from far away.
@@ -30,7 +33,7 @@ _LABEL = np.uint32(2**32 - 1)
 
 
 
-def build_prior(config, image_shape, num_classes, label_counts=None, *, axis_name=BATCH_AXIS):
+def build_prior(config, image_shape, num_classes=0, label_counts=None, *, axis_name=BATCH_AXIS):
     """Builds the prior that a resolved config describes.
 
     **Arguments:** `config`; `image_shape`: (H, W, C); `num_classes`: of the labels, 0 for a prior that sees none;
@@ -63,16 +66,21 @@ def init_prior(prior, latent, config, image_shape, key):
 
 
 def _context_encoder(config, axis_name, *, residual_layers):
-    """The encoder of m, None for a prior that sees no pixels."""
+    """The encoder of m, None for a prior that sees no pixels. A prior that is learned along with the model sees what
+    the decoder sees."""
     if config.prior.unconditional == 1:
         return None
-    return Encoder(
+    network = MERGES[config.model.merge].network
+    if network is not None and config.prior.joint:
+        return GridContext()
+    encoder = (network or Encoder)(
         tuple(config.model.hidden_dims),
         residual_layers=residual_layers,
         residual_dim=config.prior.hidden_dim,
         dtype=jnp.dtype(config.prior.precision),
         axis_name=axis_name,
     )
+    return encoder if network is None else GridContext(encoder)
 
 
 class CodePrior(nn.Module):
@@ -121,11 +129,11 @@ class CodePrior(nn.Module):
         """
         features = self._features(m, train)
         logits = self.pixelcnn(codes, features, labels, keys if train else None)
-        nats = jnp.sum(cross_entropy(logits, codes), axis=(1, 2))
+        nats = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, codes), axis=(1, 2))
         if self.label_counts is None:
             return nats
         label_logits = self._label_logits(features, m, len(codes))
-        return nats + cross_entropy(label_logits, labels)
+        return nats + optax.softmax_cross_entropy_with_integer_labels(label_logits, labels)
 
     def sample(self, keys, m=None, labels=None):
         """Codes int32 [B, h, w], image b from keys[b]; where there are classes but no `labels`, of a label from
@@ -197,11 +205,11 @@ class GaussianPrior(nn.Module):
         hidden = nn.leaky_relu(self.hidden(features.reshape(len(features), -1)))
         moments = self.moments(hidden).astype(jnp.float32)
         mean, log_diagonal, below = jnp.split(moments, [self.latent_dim, 2 * self.latent_dim], axis=-1)
-        rows, columns = np.tril_indices(self.latent_dim, -1)
-        diagonal = np.arange(self.latent_dim)
+        rows, columns = jnp.tril_indices(self.latent_dim, -1)
+        diagonal = jnp.arange(self.latent_dim)
         factor = jnp.zeros((len(mean), self.latent_dim, self.latent_dim))
-        factor = factor.at[:, diagonal, diagonal].set(jnp.exp(log_diagonal), unique_indices=True)
-        return mean, factor.at[:, rows, columns].set(below, unique_indices=True)
+        factor = factor.at[:, diagonal, diagonal].set(jnp.exp(log_diagonal))
+        return mean, factor.at[:, rows, columns].set(below)
 
 
 # By the name that a latent's `prior` has for them.

@@ -11,18 +11,20 @@ import numpy as np
 
 from mtvae_jax.conditioning import condition
 from mtvae_jax.config import from_dict
-from mtvae_jax.errors import UserError, first_line, warn
+from mtvae_jax.errors import UserError, first_line, number_of, warn
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.objective import reconstruct_unconditioned
 from mtvae_jax.process.environment import own_numbers
+from mtvae_jax.trained.acquisition import greedy_pixels
 from mtvae_jax.trained.masks import unlike_training
-from mtvae_jax.trained.prior import load_prior
+from mtvae_jax.trained.prior import LearnedPrior, load_prior
 from mtvae_jax.workdir.checkpoints import read_checkpoint
 from mtvae_jax.workdir.directory import read_run, user_path
 
 _BATCH_SIZES = (1, 4, 16, 64, 256)  # a program each
 _MOST_DRAWS = 2**24
+_LEAST_VARIANCE = 1e-4  # of a pixel's noise; codes have no variance of their own
 
 
 # The network is an argument, and equal ones share a program: all models of one description, at all points of training.
@@ -72,11 +74,15 @@ class Model:
         self._warned = []  # of masks unlike training's, once; the list is shared by copies of the model
         self._network = build_model(config, image_shape, axis_name=None)
         self._knows_prior = self._network.latent.knows_prior
+        if config.prior.joint:
+            self.prior = LearnedPrior.within(self._network, config, image_shape, variables)
 
     def with_variables(self, variables):
         """The same model at another point of its training."""
         model = copy.copy(self)
         model.variables = variables
+        if model.config.prior.joint:
+            model.prior = LearnedPrior.within(model._network, model.config, model.image_shape, variables)
         return model
 
     def with_prior(self, prior):
@@ -171,6 +177,31 @@ class Model:
         return np.stack(
             [self._decode(self._draw(prior, jax.random.fold_in(key, i), num, m, labels), m) for i in range(n)]
         )
+
+    @own_numbers
+    def next_pixels(self, images, mask, n, key, *, draws=64):
+        """The `n` pixels of each image whose values would say most about the rest, given those that `mask` reveals.
+
+        They are those that lower the variance of draws of p(x|m) most, see `acquisition.greedy_pixels`: nothing is
+        trained for it, and the hidden pixels are never looked at. Chosen one at a time, each after a look at the one
+        before, they are better than `n` at once.
+
+        **Arguments:** `images`, `mask`: as in `sample`; `n`: at most as many as are hidden in each image; `key`: one
+        typed key; `draws`: of p(x|m), by which variances are estimated.
+        **Returns:** int32 [N, n, 2], row and column, the most telling first.
+        **Raises:** `UserError` as `sample`, and for an `n` that is too large.
+        """
+        _check_count("n", n)
+        _check_count("draws", draws)
+        if draws < 2:
+            raise UserError(f"draws = {draws}: a variance needs at least 2")
+        sampled = self.sample(draws, key, images, mask)
+        mask = np.broadcast_to(np.asarray(mask, bool), (*sampled.shape[1:4], 1))
+        hidden = int((~mask).sum((1, 2, 3)).min())
+        if n > hidden:
+            raise UserError(f"n = {n}: an image has {number_of(hidden, 'hidden pixel')} left; must be at most {hidden}")
+        variance = max(self.config.loss.variance or 0.0, _LEAST_VARIANCE)
+        return np.asarray(greedy_pixels(sampled, mask, int(n), variance))
 
     def _which_prior(self, prior, mask):
         """The prior asked for, or the best there is."""
@@ -310,8 +341,10 @@ def load(workdir, which="best", *, prior=True):
     if found is None:
         raise UserError(f"{workdir / 'checkpoints'}: no checkpoint yet; train the model for an epoch first")
     variables, step = found
-    learned = load_prior(workdir, config, image_shape, step) if prior else None
-    return Model(config, image_shape, variables, prior=learned, step=step)
+    model = Model(config, image_shape, variables, step=step)
+    if prior and not config.prior.joint:
+        model = model.with_prior(load_prior(workdir, config, image_shape, step))
+    return model if prior else model.with_prior(None)
 
 
 def _check_count(name, value):

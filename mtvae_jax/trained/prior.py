@@ -37,6 +37,16 @@ class LearnedPrior:
         self.knows_nothing_revealed = config.prior.unconditional > 0
         self._network = build_prior(config, image_shape, num_classes, label_counts, axis_name=None)
 
+    @classmethod
+    def within(cls, network, config, image_shape, variables):
+        """The p(z|m) that a model has learned along with the rest.
+
+        **Arguments:** `network`, `variables`: the model's.
+        """
+        prior = cls(config, image_shape, 0, variables)
+        prior._network = network
+        return prior
+
     def with_variables(self, variables):
         """The same prior at another point of its training."""
         prior = copy.copy(self)

@@ -14,9 +14,10 @@ from mtvae_jax.models.latents.protocol import Finding
 LEAST_PERPLEXITY = 1.5
 
 # What means nothing to a latent that has no KL → why.
-NO_KL = {
+REFUSED = {
     "loss.variance": "says what the weight of a KL stands for, and {} has none",
     "loss.kl_warmup_epochs": "is for the KL of gaussian, and {} has none",
+    "prior.joint": "is learned by the gradient of draws, and codes of {} have none",
 }
 
 
@@ -26,7 +27,7 @@ class CodeLatent(nn.Module):
     prior = "codes"
     knows_prior = False
     settings: ClassVar = {}
-    refuses: ClassVar = NO_KL
+    refuses: ClassVar = REFUSED
     terms: ClassVar = {}
     start = None
     varying = ()

@@ -17,9 +17,9 @@ from mtvae_jax.config import from_dict, to_dict
 from mtvae_jax.models import build_model, count_parameters
 from mtvae_jax.objective import Objective
 from mtvae_jax.process import distributed, environment
-from mtvae_jax.process.devices import first_copy, replicate, shard
+from mtvae_jax.process.devices import first_copy, replicate
 from mtvae_jax.training.optimizer import make_optimizer
-from mtvae_jax.training.step import init_state, make_train_steps
+from mtvae_jax.training.step import TrainingProgram, init_state
 
 
 def objective_of(config, image_shape):
@@ -47,11 +47,13 @@ class Training(Program):
             state, knobs = (trees[0] for trees in lanes)
         else:
             state, knobs = (jax.tree.map(lambda *leaves: np.stack(leaves), *trees) for trees in lanes)
-        self.state, self._knobs, self._data = replicate(state), replicate(knobs), replicate(data)
+        self.state = replicate(state)
         self._done = 0
         start = time.perf_counter()
-        steps = make_train_steps(objectives[0], optimizer, num_images, replicates=len(objectives) > 1)
-        self.compiled = steps.lower(self.state, self._knobs, self._data, _count(1)).compile()
+        self._program = TrainingProgram(
+            objectives[0], self.state, replicate(knobs), data, replicates=len(objectives) > 1
+        )
+        self.compiled = self._program.compiled
         super().__init__(self.train, time.perf_counter() - start)
         memory = self.compiled.memory_analysis()
         self.memory_bytes = memory.argument_size_in_bytes + memory.temp_size_in_bytes
@@ -60,13 +62,9 @@ class Training(Program):
         """Returns once so many steps are done on the devices."""
         while num_steps:
             call = min(num_steps, self._steps_per_epoch - self._done % self._steps_per_epoch)
-            self.state = self.compiled(self.state, self._knobs, self._data, _count(call))
+            self.state = self._program(self.state, call)
             first_copy(self.state.metrics)
             self._done, num_steps = self._done + call, num_steps - call
-
-
-def _count(number):
-    return shard(np.full((jax.device_count(),), number, np.int32))
 
 
 def write_job(directory, config, images):

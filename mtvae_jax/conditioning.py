@@ -17,6 +17,7 @@ from scipy.special import log_ndtr
 
 from mtvae_jax.errors import number_of
 from mtvae_jax.methods import METHODS
+from mtvae_jax.ops.backend import backend
 from mtvae_jax.randomness import image_keys
 
 # Gaussian draws come in chunks of this many pixels: few power-law counts need more than one or two of them.
@@ -78,9 +79,9 @@ def gaussian_mask(key, counts, height, width, std, *, replacement=True):
 
     A coordinate is drawn from a normal centred on the image, truncated to the image and rounded to a pixel.
 
-    **Arguments:** `key`: typed key or keys [B]; `counts`: int [B], draws an image; `std`: standard deviation as a
-    fraction of the side; `replacement`: with it (the thesis) a pixel may be drawn several times, so that fewer than
-    `counts[b]` are revealed; without it, a pixel drawn before is drawn again until `counts[b]` are revealed.
+    **Arguments:** `key`: typed key or keys [B]; `counts`: int [B], 0 … H·W, draws an image; `std`: standard deviation
+    as a fraction of the side; `replacement`: with it (the thesis) a pixel may be drawn several times, so that fewer
+    than `counts[b]` are revealed; without it, a pixel drawn before is drawn again until `counts[b]` are revealed.
     `height`, `width` and, without replacement, `std` are Python numbers.
     **Returns:** bool [B, H, W, 1].
     """
@@ -252,9 +253,11 @@ def condition(images, mask):
 def _smallest(values, counts):
     """Marks the `counts[b]` smallest of uint32 `values[b, n]`, ties broken by position: bool [B, N].
 
-    Bisection on the bits of the threshold, because sorting is the slowest part of a mask: on CPU these 42 passes over
-    128 × 784 values take half the time of one sort.
+    On CPUs by bisection on the bits of the threshold, because sorting is the slowest part of a mask: these 42 passes
+    over 128 × 784 values take half the time of one sort.
     """
+    if backend().sorts:
+        return _smallest_by_sorting(values, counts)
     threshold = _kth_smallest(values, counts, bits=32)[:, None]
     below, tied = values < threshold, values == threshold
     position = jnp.arange(values.shape[1], dtype=jnp.uint32)
@@ -263,6 +266,16 @@ def _smallest(values, counts):
         jnp.where(tied, position, jnp.uint32(2**32 - 1)), wanted, bits=values.shape[1].bit_length()
     )[:, None]
     return (below | (tied & (position <= last))) & (counts > 0)[:, None]
+
+
+def _smallest_by_sorting(values, counts):
+    position = jnp.broadcast_to(jnp.arange(values.shape[1], dtype=jnp.int32), values.shape)
+    ordered = lax.sort((values, position), dimension=1, num_keys=2)
+    # A sum of one number, and no gathering: it is a part of the pass over the values.
+    is_last = position == counts[:, None] - 1
+    value, place = (jnp.sum(jnp.where(is_last, array, 0), axis=1, keepdims=True) for array in ordered)
+    value = value.astype(values.dtype)
+    return ((values < value) | ((values == value) & (position <= place))) & (counts > 0)[:, None]
 
 
 def _kth_smallest(values, k, *, bits):
@@ -280,17 +293,25 @@ def _gaussian_draws(keys, counts, height, width, std):
     sides = jnp.array([height, width], jnp.float32)
     bound = 0.5 / std  # half a side in standard deviations: the truncation
 
-    def draw_chunk(chunk, mask):
+    def draw_chunk(chunk):
         chunk_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, chunk)
         normal = jax.vmap(lambda k: jax.random.truncated_normal(k, -bound, bound, (_DRAWS_PER_CHUNK, 2)))(chunk_keys)
         pixel = jnp.round((sides - 1) / 2 + normal * std * sides).astype(jnp.int32)
         pixel = jnp.clip(pixel, 0, sides.astype(jnp.int32) - 1)  # a draw on the very edge rounds outwards
         drawn = chunk * _DRAWS_PER_CHUNK + jnp.arange(_DRAWS_PER_CHUNK) < counts[:, None]
         row = jnp.where(drawn, pixel[..., 0], height)  # out of bounds: dropped
-        return mask.at[jnp.arange(len(counts))[:, None], row, pixel[..., 1]].set(True, mode="drop")
+        return row, pixel[..., 1]  # [B, draws] each
 
+    def reveal(mask, row, column):
+        return mask.at[jnp.arange(len(counts))[:, None], row, column].max(True, mode="drop")
+
+    nothing = jnp.zeros((len(counts), height, width), bool)
+    if backend().draws_at_once:
+        chunks = jnp.arange(-(-height * width // _DRAWS_PER_CHUNK))
+        row, column = (jnp.concatenate(places, axis=1) for places in jax.vmap(draw_chunk)(chunks))
+        return reveal(nothing, row, column)[..., None]
     chunks = (jnp.max(counts, initial=0) + _DRAWS_PER_CHUNK - 1) // _DRAWS_PER_CHUNK
-    return lax.fori_loop(0, chunks, draw_chunk, jnp.zeros((len(counts), height, width), bool))[..., None]
+    return lax.fori_loop(0, chunks, lambda chunk, mask: reveal(mask, *draw_chunk(chunk)), nothing)[..., None]
 
 
 def _sortable(values):

@@ -166,6 +166,10 @@ SETTINGS = {
     **_training("train"),
     "train.figures_every": Setting(10, integer(0), "number of epochs between figures; 0: no figures at all",
                                    names_run=False),
+    "train.checkpoint_seconds": Setting(
+        30.0, NOT_NEGATIVE, "number of seconds at least between the checkpoints of two epochs, which is what a kill "
+        "may cost; 0: one an epoch", since="0.2.0", names_run=False,
+    ),
     # --------------------------------------------------------------- second stage: a run of its own in the same folder
     "prior.epochs": Setting(None, optional(integer(0)),
                             "number of epochs of the prior, None for as many as the model's; 0: no second stage",

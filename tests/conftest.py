@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 # For the processes that tests start, wherever they start them.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent.parent), str(Path(__file__).parent)])
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parent.parent), str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+)
 # Tests and the processes that they start share compiled programs; set before anything imports jax.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -14,6 +14,7 @@ def small_config(method="multi_decoder", dataset="mnist_sample", latent="gaussia
     config.model.latent_dim = 4
     config.train.batch_size = config.prior.batch_size = 32
     config.train.epochs = 2
+    config.train.checkpoint_seconds = 0.0  # every epoch, however short
     config.prior.epochs = 1
     config.prior.hidden_dim = 8
     config.prior.num_layers = 2

@@ -15,6 +15,7 @@ from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.models.latents.gaussian import GaussianLatent
 from mtvae_jax.models.priors import build_prior
 from mtvae_jax.objective import Objective, intensities
+from mtvae_jax.ops.backend import PROCESSOR
 from mtvae_jax.randomness import image_keys
 from mtvae_jax.trained.masks import unlike_training
 from mtvae_jax.trained.model import Model
@@ -138,7 +139,7 @@ def test_the_variance_over_a_split_is_that_of_float64(offset, per_call, monkeypa
     def terms(variables, rows, *_):
         return {"value": rows["value"]}
 
-    monkeypatch.setattr(evaluate, "_BATCH_PER_DEVICE", per_call)
+    monkeypatch.setattr(evaluate, "backend", lambda: PROCESSOR._replace(images_at_once=per_call))
     objective = SimpleNamespace(evaluation_terms=terms, varying=("value",), knobs=())
     evaluator = evaluate.Evaluator(objective)
     means = evaluator.means((), evaluator.place({"value": values}))

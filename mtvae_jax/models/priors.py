@@ -14,10 +14,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 
-from mtvae_jax.losses import gaussian_kl_to
+from mtvae_jax.losses import cross_entropy, gaussian_kl_to
 from mtvae_jax.models.context import GridContext
 from mtvae_jax.models.encoder import Encoder
 from mtvae_jax.models.latents import build_latent, grid_size
@@ -129,11 +128,11 @@ class CodePrior(nn.Module):
         """
         features = self._features(m, train)
         logits = self.pixelcnn(codes, features, labels, keys if train else None)
-        nats = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, codes), axis=(1, 2))
+        nats = jnp.sum(cross_entropy(logits, codes), axis=(1, 2))
         if self.label_counts is None:
             return nats
         label_logits = self._label_logits(features, m, len(codes))
-        return nats + optax.softmax_cross_entropy_with_integer_labels(label_logits, labels)
+        return nats + cross_entropy(label_logits, labels)
 
     def sample(self, keys, m=None, labels=None):
         """Codes int32 [B, h, w], image b from keys[b]; where there are classes but no `labels`, of a label from
@@ -205,11 +204,11 @@ class GaussianPrior(nn.Module):
         hidden = nn.leaky_relu(self.hidden(features.reshape(len(features), -1)))
         moments = self.moments(hidden).astype(jnp.float32)
         mean, log_diagonal, below = jnp.split(moments, [self.latent_dim, 2 * self.latent_dim], axis=-1)
-        rows, columns = jnp.tril_indices(self.latent_dim, -1)
-        diagonal = jnp.arange(self.latent_dim)
+        rows, columns = np.tril_indices(self.latent_dim, -1)
+        diagonal = np.arange(self.latent_dim)
         factor = jnp.zeros((len(mean), self.latent_dim, self.latent_dim))
-        factor = factor.at[:, diagonal, diagonal].set(jnp.exp(log_diagonal))
-        return mean, factor.at[:, rows, columns].set(below)
+        factor = factor.at[:, diagonal, diagonal].set(jnp.exp(log_diagonal), unique_indices=True)
+        return mean, factor.at[:, rows, columns].set(below, unique_indices=True)
 
 
 # By the name that a latent's `prior` has for them.

@@ -22,11 +22,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# A batch with more patches than this is worked through in slices. Patches that fit the cache are two to three times as
-# fast, and the memory for all of them (nine times the images', for a 3×3 kernel) is never taken.
-_SLICE_BYTES = 8 * 2**20
+from mtvae_jax.ops.backend import backend
 
 _FEW_CHANNELS = 4  # those of images
+_FEW_PIXELS = 4 * 4  # of which libraries make little
 
 
 def conv2d(images, kernel, *, stride=1, padding="SAME", implementation=None):
@@ -34,14 +33,14 @@ def conv2d(images, kernel, *, stride=1, padding="SAME", implementation=None):
 
     **Arguments:** `images`: float [B, H, W, C]; `kernel`: [kh, kw, C, D] of the same dtype; `stride`: of both axes;
     `padding`: "SAME" (h = ⌈H / stride⌉), "VALID" (none) or pixels ((top, bottom), (left, right)); `implementation`:
-    "lax" (on GPUs: cuDNN) or "matmul" (differentiable once, in reverse mode), or None: "lax" except on CPUs.
+    "lax" (on GPUs: cuDNN) or "matmul", each differentiable once, in reverse mode; or None: the faster one.
     **Returns:** [B, h, w, D] of the same dtype.
     **Raises:** `ValueError` for shapes, dtypes and settings that do not fit.
     """
     geometry = _geometry(images.shape[1:3], images.dtype, kernel, stride, padding)
     if images.shape[3:] != kernel.shape[2:3]:
         raise ValueError(f"images {images.shape} do not fit kernel {kernel.shape}: want [B, H, W, {kernel.shape[2]}]")
-    conv, _ = _IMPLEMENTATIONS[_choose(implementation)]
+    conv, _ = _IMPLEMENTATIONS[_choose(implementation, geometry)]
     return conv(images, kernel, geometry)
 
 
@@ -64,16 +63,21 @@ def conv2d_transpose(features, kernel, *, stride, output_size, padding="SAME", i
             f"features {features.shape}: a transposed convolution to {geometry.image_size} with kernel {kernel.shape}, "
             f"stride {stride} and padding {padding} starts from [B, {', '.join(map(str, expected))}]"
         )
-    _, conv_transpose = _IMPLEMENTATIONS[_choose(implementation)]
+    _, conv_transpose = _IMPLEMENTATIONS[_choose(implementation, geometry)]
     return conv_transpose(features, kernel, geometry)
 
 
-def _choose(implementation):
+def _choose(implementation, geometry):
     if implementation is None:
-        return "matmul" if jax.default_backend() == "cpu" else "lax"
+        return "lax" if backend().library_convolutions and not _is_product(geometry) else "matmul"
     if implementation not in _IMPLEMENTATIONS:
         raise ValueError(f"implementation {implementation!r}: must be {', '.join(_IMPLEMENTATIONS)} or None")
     return implementation
+
+
+def _is_product(geometry):
+    """Whether a convolution is hardly more than one product of matrices, for which no library need be called."""
+    return math.prod(geometry.image_size) <= _FEW_PIXELS or math.prod(geometry.feature_size) == 1
 
 
 class _Geometry(NamedTuple):
@@ -122,57 +126,47 @@ def _same_padding(size, taps, stride):
 # ----------------------------------------------------------------------------------------------------------- XLA's own
 
 
-def _lax_conv(images, kernel, geometry):
+
+def _lax_features(images, kernel, geometry):
     return lax.conv_general_dilated(
         images, kernel, (geometry.stride,) * 2, geometry.padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-def _lax_conv_transpose(features, kernel, geometry):
+def _lax_images(features, kernel, geometry):
     images = jax.ShapeDtypeStruct((len(features), *geometry.image_size, kernel.shape[2]), features.dtype)
-    (images,) = jax.linear_transpose(lambda images: _lax_conv(images, kernel, geometry), images)(features)
+    (images,) = jax.linear_transpose(lambda images: _lax_features(images, kernel, geometry), images)(features)
     return images
 
 
+def _lax_kernel(images, features, geometry):
+    shape = (*geometry.kernel_size, images.shape[3], features.shape[3])
+    kernel = jax.ShapeDtypeStruct(shape, images.dtype)
+    (kernel,) = jax.linear_transpose(lambda kernel: _lax_features(images, kernel, geometry), kernel)(features)
+    return kernel
+
+
+def _of_one_kernel(alone, side_by_side):
+    """The function `alone` of two operands and a geometry; under `jax.vmap`, `side_by_side` where there are as many
+    second operands as first ones: of these JAX makes grouped convolutions, and cuDNN knows no gradients of such."""
+
+    def product(first, second, geometry):
+        @jax.custom_batching.custom_vmap
+        def call(first, second):
+            return alone(first, second, geometry)
+
+        @call.def_vmap
+        def _(size, batched, first, second):
+            function = side_by_side if batched[1] else alone
+            axes = [0 if one else None for one in batched]
+            return jax.vmap(lambda first, second: function(first, second, geometry), axes)(first, second), True
+
+        return call(first, second)
+
+    return product
+
+
 # ------------------------------------------------------------------------------------------------- products of patches
-# Derived by JAX, the gradients would keep the patches from the forward pass and undo their gathering copy by copy.
-# Hence custom_vjp: the gradients are the products of the module's docstring, and what is saved for them is small.
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _matmul_conv(images, kernel, geometry):
-    return _to_features(images, kernel, geometry)
-
-
-def _matmul_conv_forward(images, kernel, geometry):
-    return _to_features(images, kernel, geometry), (images, kernel)
-
-
-def _matmul_conv_backward(geometry, saved, gradient):
-    images, kernel = saved
-    return _to_images(gradient, kernel, geometry), _to_kernel(images, gradient, geometry)
-
-
-_matmul_conv.defvjp(_matmul_conv_forward, _matmul_conv_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _matmul_conv_transpose(features, kernel, geometry):
-    return _to_images(features, kernel, geometry)
-
-
-def _matmul_conv_transpose_forward(features, kernel, geometry):
-    return _to_images(features, kernel, geometry), (features, kernel)
-
-
-def _matmul_conv_transpose_backward(geometry, saved, gradient):
-    features, kernel = saved
-    return _to_features(gradient, kernel, geometry), _to_kernel(gradient, features, geometry)
-
-
-_matmul_conv_transpose.defvjp(_matmul_conv_transpose_forward, _matmul_conv_transpose_backward)
-
-
 def _narrow_conv(images, kernel, geometry):
     """The convolution, by patches of whichever has fewer channels, images or features, where there is a choice."""
     if geometry.stride == 1 and kernel.shape[3] < kernel.shape[2]:
@@ -186,20 +180,28 @@ def _narrow_conv_transpose(features, kernel, geometry):
     return _matmul_conv_transpose(features, kernel, geometry)
 
 
+def _narrow_kernel(images, features, geometry):
+    """The gradient of either with respect to the kernel."""
+    if geometry.stride == 1 and features.shape[3] < images.shape[3]:
+        return _turned(_to_kernel(features, images, _mirrored_geometry(geometry)))
+    return _to_kernel(images, features, geometry)
+
+
 def _mirrored(kernel, geometry):
     """The convolution whose transpose is the given one of stride 1: images and features change places."""
+    return _turned(kernel), _mirrored_geometry(geometry)
+
+
+def _turned(kernel):
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+def _mirrored_geometry(geometry):
     padding = tuple(
         (taps - 1 - before, taps - 1 - after)
         for taps, (before, after) in zip(geometry.kernel_size, geometry.padding, strict=True)
     )
-    mirrored = _Geometry(geometry.feature_size, geometry.kernel_size, 1, padding)
-    return kernel[::-1, ::-1].swapaxes(2, 3), mirrored
-
-
-_IMPLEMENTATIONS = {
-    "lax": (_lax_conv, _lax_conv_transpose),
-    "matmul": (_narrow_conv, _narrow_conv_transpose),
-}
+    return _Geometry(geometry.feature_size, geometry.kernel_size, 1, padding)
 
 
 def _to_features(images, kernel, geometry):
@@ -230,7 +232,7 @@ def _to_kernel(images, features, geometry):
         # As matrices: of higher rank, XLA would first turn the patches, which takes as long as the product.
         patches = _gather(images, geometry)
         patches, features = patches.reshape(-1, patches.shape[3]), features.reshape(-1, num_features)
-        if num_features >= patches.shape[1]:
+        if num_features >= patches.shape[1] or not backend().eigen:
             return _dot(patches, features, ((0,), (0,)))
         # Eigen copies the first operand of such a product: let it be the narrower one, which XLA must not see through.
         return lax.optimization_barrier(_dot(features, patches, ((0,), (0,)))).T
@@ -246,14 +248,18 @@ def _matrix(kernel):
 def _dot(a, b, contracted_axes):
     """The product summed in at least float32, and returned so.
 
-    Narrow operands are widened first, which is exact: XLA has no products of bfloat16 into float32 on all CPUs.
+    On CPUs narrow operands are widened first, which is exact: not all have products of bfloat16 into float32.
     """
     dtype = jnp.promote_types(a.dtype, jnp.float32)
-    return lax.dot_general(a.astype(dtype), b.astype(dtype), (contracted_axes, ((), ())))
+    if backend().eigen:
+        a, b = a.astype(dtype), b.astype(dtype)
+    return lax.dot_general(a, b, (contracted_axes, ((), ())), preferred_element_type=dtype)
 
 
 def _gather(images, geometry):
     """Images [B, H, W, C] → patches [B, h, w, kh·kw·C]."""
+    if geometry.image_size == geometry.kernel_size and not any(map(sum, geometry.padding)):
+        return images.reshape(len(images), 1, 1, -1)
     if images.shape[3] <= _FEW_CHANNELS:
         return _gather_by_axis(images, geometry)
     stride, (height, width) = geometry.stride, geometry.feature_size
@@ -323,7 +329,8 @@ def _overlap_add(taps, axis, size, stride, before):
 def _num_slices(batch, channels, geometry):
     """Into how many equal slices a batch is cut: as few as their patches in float32 allow."""
     image_bytes = 4 * math.prod(geometry.feature_size) * math.prod(geometry.kernel_size) * channels
-    most = max(_SLICE_BYTES // image_bytes, 1)
+    bound = backend().patch_bytes
+    most = batch if bound is None else max(bound // image_bytes, 1)
     return next(n for n in range(1, batch + 1) if batch % n == 0 and batch // n <= most)
 
 
@@ -345,3 +352,50 @@ def _sum_slices(function, images, features, num_slices):
     start = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, images, features))
     total, _ = lax.scan(lambda total, operands: (total + function(*operands), None), start, slices)
     return total
+
+
+# ------------------------------------------------------------------------------------------------- with their gradients
+# Derived by JAX, the gradients would keep the patches from the forward pass and undo their gathering copy by copy, and
+# the kernel gradient of a transposed convolution would be of no form in which XLA recognises one of cuDNN's. Hence
+# custom_vjp: the gradients are the products of the module's docstring, and what is saved for them is small.
+
+
+def _differentiable(to_features, to_images, to_kernel):
+    """The convolution and the transposed convolution, from the three products."""
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def conv(images, kernel, geometry):
+        return to_features(images, kernel, geometry)
+
+    def conv_forward(images, kernel, geometry):
+        return to_features(images, kernel, geometry), (images, kernel)
+
+    def conv_backward(geometry, saved, gradient):
+        images, kernel = saved
+        return to_images(gradient, kernel, geometry), to_kernel(images, gradient, geometry)
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def conv_transpose(features, kernel, geometry):
+        return to_images(features, kernel, geometry)
+
+    def conv_transpose_forward(features, kernel, geometry):
+        return to_images(features, kernel, geometry), (features, kernel)
+
+    def conv_transpose_backward(geometry, saved, gradient):
+        features, kernel = saved
+        return to_features(gradient, kernel, geometry), to_kernel(gradient, features, geometry)
+
+    conv.defvjp(conv_forward, conv_backward)
+    conv_transpose.defvjp(conv_transpose_forward, conv_transpose_backward)
+    return conv, conv_transpose
+
+
+_matmul_conv, _matmul_conv_transpose = _differentiable(_to_features, _to_images, _to_kernel)
+_IMPLEMENTATIONS = {
+    "lax": _differentiable(
+        _of_one_kernel(_lax_features, _narrow_conv),
+        _of_one_kernel(_lax_images, _narrow_conv_transpose),
+        _of_one_kernel(_lax_kernel, _narrow_kernel),
+    ),
+    "matmul": (_narrow_conv, _narrow_conv_transpose),
+}

@@ -24,18 +24,23 @@ def ssim(images, reconstruction):
     **Arguments:** `images`, `reconstruction`: float [B, H, W, C]. **Returns:** float32 [B], at most 1.
     """
     x, y = images.astype(jnp.float32), reconstruction.astype(jnp.float32)
-    rows, columns = (jnp.asarray(_window_matrix(size)) for size in x.shape[1:3])
-
-    # The window is separable: two banded matrix products, faster than a depthwise convolution.
-    def local_mean(values):
-        return jnp.einsum("ph,bhwc,qw->bpqc", rows, values, columns, precision="highest")
-
-    mean_x, mean_y = local_mean(x), local_mean(y)
-    var_x, var_y = local_mean(x * x) - mean_x**2, local_mean(y * y) - mean_y**2
-    covariance = local_mean(x * y) - mean_x * mean_y
+    mean_x, mean_y, square_x, square_y, product = _local_means(jnp.stack([x, y, x * x, y * y, x * y]))
+    var_x, var_y = square_x - mean_x**2, square_y - mean_y**2
+    covariance = product - mean_x * mean_y
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
     structure = (2 * covariance + _C2) / (var_x + var_y + _C2)
     return jnp.mean(luminance * structure, axis=(1, 2, 3))
+
+
+def _local_means(maps):
+    """Maps [5, B, H, W, C] → their means in every position of the window, in some order of the last three axes."""
+    rows, columns = (jnp.asarray(_window_matrix(size)) for size in maps.shape[2:4])
+    # The window is separable: two banded matrix products, faster than a depthwise convolution.
+    if maps.shape[-1] > 1:
+        return jnp.einsum("ph,nbhwc,qw->nbpqc", rows, maps, columns, precision="highest")
+    # Of one channel they are plain ones, on CPUs three times as fast.
+    across = jnp.matmul(maps[..., 0], columns.T, precision="highest")
+    return jnp.matmul(across.swapaxes(-1, -2), rows.T, precision="highest")[..., None]
 
 
 def _window_matrix(size):

@@ -5,6 +5,7 @@ import datetime
 import functools
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -116,6 +117,12 @@ def versions():
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in _PACKAGES},
     }
+
+
+def compiler_options(options):
+    """Those of XLA's options, {name: value}, that the user has not set otherwise in XLA_FLAGS."""
+    named = set(re.findall(r"--(\w+)", os.environ.get("XLA_FLAGS", "")))
+    return {name: value for name, value in options.items() if name not in named}
 
 
 def require_device():

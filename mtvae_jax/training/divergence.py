@@ -72,15 +72,15 @@ def not_finite(metrics):
 def training_failure(objective, state, advance, stop, data, directory, *, section):
     """Finds the step in which training went wrong, and leaves failure.json and a figure.
 
-    **Arguments:** `objective`; `state`: the last good one, host arrays, of the epoch that went wrong; `advance`:
-    function (host state, number of steps) → host state, by the program that went wrong; `stop`: the number of steps by
+    **Arguments:** `objective`; `state`: a good one to repeat training from, host arrays; `advance`: function (host
+    state, number of steps of one epoch) → host state, by the program that went wrong; `stop`: the number of steps by
     which it had; `data`: host arrays [N, …], the training split; `directory`: of the run, or of its second stage;
     `section`: of the config, for the message.
     **Returns:** the `UserError` to raise. All processes of a run call this together.
     """
     num_images, batch = len(jax.tree.leaves(data)[0]), objective.settings.batch_size
     steps_per_epoch, good = num_images // batch, int(state.step)
-    found = _bad_step(advance, state, stop)
+    found = _bad_step(advance, state, stop, steps_per_epoch)
     if found is None:
         return UserError(
             f"epoch {(stop - 1) // steps_per_epoch + 1}: training had diverged by step {stop:,}, but does not when it "
@@ -137,14 +137,15 @@ def forget(directory, step):
         path.unlink()
 
 
-def _bad_step(advance, state, stop):
+def _bad_step(advance, state, stop, steps_per_epoch):
     """The first step after which the state is not sound, None where there is none."""
     earlier, later = state, state
     while is_sound(later):
         if later.step >= stop:
             return None
         earlier, state = state, later
-        later = advance(state, min(_STRIDE, stop - int(state.step)))
+        step = int(state.step)
+        later = advance(state, min(_STRIDE, stop - step, steps_per_epoch - step % steps_per_epoch))
     course, last = {}, int(later.step)
     while earlier.step < last:
         # From nothing, so that the sums are those of one step.

@@ -8,10 +8,10 @@ import numpy as np
 from jax import lax
 
 from mtvae_jax.models.layers import BATCH_AXIS
+from mtvae_jax.ops.backend import backend
 from mtvae_jax.process.devices import first_copy, replicate, shard
 from mtvae_jax.randomness import evaluation_keys
 
-_BATCH_PER_DEVICE = 250
 _COUNTS = (0, 5, 10, 20, 49, 100, 200, 400)
 
 
@@ -40,12 +40,13 @@ class Evaluator:
         **Returns:** what `__call__` takes: batches, the last one padded.
         """
         num_images = len(jax.tree.leaves(data)[0])
-        per_call = jax.device_count() * _BATCH_PER_DEVICE
+        per_device = backend().images_at_once
+        per_call = jax.device_count() * per_device
         padding = -num_images % per_call
         position = np.arange(num_images + padding, dtype=np.int32)
         data = jax.tree.map(lambda a: np.concatenate([a, np.zeros((padding, *a.shape[1:]), a.dtype)]), data)
         arrays = {"data": data, "position": position, "valid": position < num_images}
-        shape = (-1, jax.device_count(), _BATCH_PER_DEVICE)
+        shape = (-1, jax.device_count(), per_device)
         by_call = jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), arrays)
         return [shard(jax.tree.map(lambda a, i=i: a[i], by_call)) for i in range(len(by_call["valid"]))]
 
@@ -53,13 +54,20 @@ class Evaluator:
         """**Arguments:** `variables`: replicated; `batches`: from `place`.
         **Returns:** metric name → float, over all images.
         """
-        return self._objective.metrics(self.means(variables, batches))
+        return self.finish(self.start(variables, batches))
+
+    def start(self, variables, batches):
+        """Begins a call; what it returns, `finish` makes the metrics of. So several are under way at once."""
+        return self._terms.start(variables, batches, self._knobs)
+
+    def finish(self, started):
+        return self._objective.metrics(self._terms.finish(started))
 
     def means(self, variables, batches):
         """What the metrics are made of: name → float64 array, averaged over all images; and NAME_variance, the variance
         over all images, of each of `objective.varying`. Arguments as `__call__`.
         """
-        return self._terms.mean(variables, batches, self._knobs)
+        return self._terms.finish(self._terms.start(variables, batches, self._knobs))
 
     def by_count(self, variables, batches):
         """Reconstruction error against the number of revealed pixels, {0: …, 5: …, …, H·W: …} (thesis 3.3.1).
@@ -70,13 +78,13 @@ class Evaluator:
             return None
         height, width, _ = self._objective.image_shape
         counts = [count for count in _COUNTS if count < height * width] + [height * width]
-        devices = jax.device_count()
-        return {
-            count: float(
-                self._errors.mean(variables, batches, self._knobs, shard(np.full((devices,), count, np.int32)))["error"]
+        started = {
+            count: self._errors.start(
+                variables, batches, self._knobs, shard(np.full((jax.device_count(),), count, np.int32))
             )
             for count in counts
         }
+        return {count: float(self._errors.finish(sums)["error"]) for count, sums in started.items()}
 
 
 class _Sums:
@@ -104,11 +112,13 @@ class _Sums:
 
         self._sums = jax.pmap(sums, axis_name=BATCH_AXIS)
 
-    def mean(self, variables, batches, *arguments):
-        """Name → float64 array, averaged over all images of `batches`; with NAME_variance where it is wanted."""
-        # Every call is under way before the first result is waited for.
-        sums = [self._sums(variables, batch, *arguments) for batch in batches]
-        calls = jax.tree.map(lambda *calls: np.stack(calls).astype(np.float64), *map(first_copy, sums))
+    def start(self, variables, batches, *arguments):
+        """Begins every call, and waits for none."""
+        return [self._sums(variables, batch, *arguments) for batch in batches]
+
+    def finish(self, started):
+        """Name → float64 array, averaged over all images of the batches; with NAME_variance where it is wanted."""
+        calls = jax.tree.map(lambda *calls: np.stack(calls).astype(np.float64), *first_copy(started))
         totals, squares, counts = calls  # each [calls, …]
         means = jax.tree.map(lambda total: total.sum(0) / counts.sum(), totals)
         for name, square in squares.items():

@@ -110,6 +110,7 @@ class FirstStage:
             "start": start_from_data(objective, dataset.train),
             "headline": [*headline(config, dataset, parameters), *(f"WARNING: {note}" for note in self._notes)],
             "draw": RunFigures(self._workdir / "figures", config, dataset) if config.train.figures_every else None,
+            "checkpoint_seconds": config.train.checkpoint_seconds,
         }
 
     def summarize(self, fitted, clock, *, finish=False):

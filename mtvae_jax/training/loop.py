@@ -73,7 +73,7 @@ def fit(
                 step=step, good=int(good.step), section=section,
             )
 
-        steps_per_call = 1
+        steps_per_call = 1 if program is None else program.whole_calls(1)
         for epoch in range(step // steps_per_epoch + 1, settings.epochs + 1):
             if finish or run.out_of_patience:
                 why = "as asked" if finish else f"no better one in the last {settings.patience}"
@@ -91,7 +91,7 @@ def fit(
                     raise failure(first_copy(state), {})
                 # Timed by one process, or they would soon disagree
                 next_call = max(1, round(num_steps * SECONDS_PER_CALL / clock.call_seconds))
-                steps_per_call = distributed.from_main(next_call)
+                steps_per_call = program.whole_calls(distributed.from_main(next_call))
                 metrics = run.within_epoch(epoch, step, sums)
                 if step < epoch * steps_per_epoch and distributed.any_process(stop_requested()):
                     at_rest = first_copy(state)
@@ -110,6 +110,7 @@ def fit(
             # Save and report
             run.end_epoch(epoch, metrics, at_rest)
             if epoch < settings.epochs and distributed.any_process(stop_requested()):
+                run.save(at_rest, metrics)
                 run.close()
                 raise Stopped
 

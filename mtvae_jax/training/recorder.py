@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import time
 from pathlib import Path
 
 import jax
@@ -23,15 +24,20 @@ class Recorder:
     **Arguments:** `objective`: an `Objective` or a `PriorObjective`; `directory`: for checkpoints, metrics and events;
     `clock`: a `Clock`; `start`: function of the state at step 0 that gives the state to start from; `headline`: lines
     to say first; `draw(variables, log, epoch=…)`: makes figures, every `draw.every` epochs and at the end, of the best
-    epoch; `stream`: where progress goes, standard output if None.
+    epoch; `stream`: where progress goes, standard output if None; `checkpoint_seconds`: that pass at least between the
+    checkpoints of two epochs. The first epoch, the last and the best are saved whatever they are: the best one before
+    any that comes later.
     """
 
     def __init__(
-        self, objective, directory, steps_per_epoch, *, clock, start=None, headline=(), draw=None, stream=None
-    ):
+        self, objective, directory, steps_per_epoch, *, clock, start=None, headline=(), draw=None, stream=None,
+        checkpoint_seconds=0.0,
+    ):  # fmt: skip
         self.objective, self.directory, self.clock = objective, Path(directory), clock
         self._steps_per_epoch, self._epochs = steps_per_epoch, objective.settings.epochs
         self._start, self._headline, self._draw, self._stream = start, headline, draw, stream
+        self._checkpoint_seconds, self._saved_at, self._saved_step = checkpoint_seconds, -math.inf, None
+        self._best_unsaved = None
         self._open = contextlib.ExitStack()
 
     def restore(self):
@@ -83,18 +89,22 @@ class Recorder:
         return metrics
 
     def end_epoch(self, epoch, metrics, state):
-        """Saves and shows the result of an epoch.
+        """Shows the result of an epoch, and saves it where it is time to.
 
         **Arguments:** `metrics`: of training and validation; `state`: host arrays.
         """
         # Save: the log first, because the checkpoint says how much of the log counts
         step, speed = int(state.step), self.clock.images_per_second
         self._log.write({"epoch": epoch, "step": step, "images_per_second": speed} | metrics)
-        self.save(state, metrics)
+        is_best, self._best = metrics["val/loss"] < self._best, min(self._best, metrics["val/loss"])
+        if is_best:
+            self._best_unsaved = state, self._record(), metrics
+        waited = distributed.from_main(time.monotonic() - self._saved_at >= self._checkpoint_seconds)
+        if waited or epoch == self._epochs or self.out_of_patience:
+            self.save(state, metrics)
         forget(self.directory, step)
 
         # Report
-        is_best, self._best = metrics["val/loss"] < self._best, min(self._best, metrics["val/loss"])
         warnings = [found.short for found in self.objective.findings(metrics)]
         self._progress.epoch_end(
             epoch=epoch, metrics=metrics, images_per_second=speed, is_best=is_best, warnings=warnings
@@ -118,13 +128,26 @@ class Recorder:
             self._draw(variables, self._log, epoch=epoch)
 
     def save(self, state, metrics=None):
-        """Saves a host state, with the validation metrics of the epoch that it ends, None in the middle of one."""
-        # With the epochs so far a damaged metrics.jsonl is written anew.
-        record = {**self.clock.record(), "epochs": self._log.records}
+        """Saves a host state, unless it is, with the validation metrics of the epoch that it ends, None in the middle
+        of one. What was best until then is saved before it."""
+        if int(state.step) == self._saved_step:
+            return
+        if self._best_unsaved is not None and self._best_unsaved[0].step < state.step:
+            self._write(*self._best_unsaved)
+        self._write(state, self._record(), metrics)
+
+    def _write(self, state, record, metrics):
         self._checkpoints.save(state, record, metrics=metrics)
+        self._best_unsaved, self._saved_at, self._saved_step = None, time.monotonic(), int(state.step)
+
+    def _record(self):
+        """What is saved beside a state: with the epochs so far a damaged metrics.jsonl is written anew."""
+        return {**self.clock.record(), "epochs": self._log.records}
 
     def last_good(self):
         """What training can be repeated from, host arrays: the state that was saved last, or the one it began with."""
+        if self._best_unsaved is not None:
+            self._write(*self._best_unsaved)
         self._checkpoints.wait()
         state = self._fresh_state()
         if self._checkpoints.latest_step is not None:

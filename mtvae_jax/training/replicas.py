@@ -99,7 +99,7 @@ def _fit(runs, data, validation, stop_requested):
             run.close()
         raise Stopped
 
-    steps_per_call = 1
+    steps_per_call = program.whole_calls(1)
     for epoch in range(step // steps_per_epoch + 1, settings.epochs + 1):
         # Train
         while step < epoch * steps_per_epoch:
@@ -109,7 +109,7 @@ def _fit(runs, data, validation, stop_requested):
                 sums = first_copy(state.metrics)
             step += num_steps
             call_seconds = next(iter(running.values())).clock.call_seconds
-            steps_per_call = max(1, round(num_steps * SECONDS_PER_CALL / call_seconds))
+            steps_per_call = program.whole_calls(max(1, round(num_steps * SECONDS_PER_CALL / call_seconds)))
             metrics = {row: run.within_epoch(epoch, step, _row(sums, row)) for row, run in running.items()}
             if step < epoch * steps_per_epoch and stop_requested():
                 at_rest = first_copy(state)
@@ -119,9 +119,10 @@ def _fit(runs, data, validation, stop_requested):
                 stop()
 
         # Evaluate, save and report
+        started = {row: evaluators[row].start(pick(state.eval_variables, per_device(row)), batches) for row in running}
         at_rest = first_copy(state)
         for row, run in list(running.items()):
-            found = evaluators[row](pick(state.eval_variables, per_device(row)), batches)
+            found = evaluators[row].finish(started[row])
             metrics[row] |= {f"val/{name}": value for name, value in found.items()}
             if not_finite(metrics[row]) or not is_sound(_row(at_rest, row)):
                 run.say(f"not finite by step {step:,}: goes on alone")
@@ -131,6 +132,8 @@ def _fit(runs, data, validation, stop_requested):
         if not running:
             break
         if epoch < settings.epochs and stop_requested():
+            for row, run in running.items():
+                run.save(_row(at_rest, row), metrics[row])
             stop()
 
     # Finish with the best

@@ -91,6 +91,7 @@ def _train_prior(config, dataset, workdir, finish, stop_requested, stream):
         clock=clock,
         headline=[*_headline(config, parameters, model.step), *(f"WARNING: {note}" for note in notes)],
         draw=PriorFigures(workdir / "figures", model, prior, dataset) if model.config.train.figures_every else None,
+        checkpoint_seconds=config.train.checkpoint_seconds,
         finish=finish,
         stop_requested=stop_requested,
         stream=stream,

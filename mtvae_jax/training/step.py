@@ -1,5 +1,6 @@
 """The training step: pure, pmapped over the devices, many steps in one compiled call."""
 
+import functools
 from typing import Any
 
 import jax
@@ -11,9 +12,12 @@ from jax import lax
 
 from mtvae_jax.balancing import Balance
 from mtvae_jax.models.layers import BATCH_AXIS
+from mtvae_jax.ops.backend import backend
+from mtvae_jax.process import environment
 from mtvae_jax.process.devices import first_copy, replicate, shard
 from mtvae_jax.randomness import Purpose, epoch_order, step_keys
 from mtvae_jax.training.optimizer import make_optimizer
+from mtvae_jax.training.packing import StatePacking
 
 
 @struct.dataclass
@@ -59,12 +63,24 @@ def init_state(objective, optimizer):
     )
 
 
-def make_train_steps(objective, optimizer, num_images, *, replicates=False):
+def steps_at_once(steps_per_epoch):
+    """How many steps a program of a constant number of them takes, None where the device's `Backend` wants none.
+
+    As many as that says, or fewer, so that few of an epoch's are left to another program.
+    """
+    most = backend().steps_at_once
+    if most is None or steps_per_epoch <= most:
+        return None if most is None else steps_per_epoch
+    return min(range(most, most // 4, -1), key=lambda steps: steps_per_epoch % steps)
+
+
+def make_train_steps(objective, optimizer, num_images, *, replicates=False, num_steps=None):
     """The compiled training call.
 
     **Arguments:** `objective`; `optimizer`: an optax transformation; `num_images`: N, of the training split;
     `replicates`: whether a state is R states, [devices, R, …], which train side by side in one program on the same
-    data, each as it would alone, with the random numbers of its own key and with its own knobs, [devices, R, …].
+    data, each as it would alone, with the random numbers of its own key and with its own knobs, [devices, R, …];
+    `num_steps`: a constant of the program, which then takes no other number.
     **Returns:** `train_steps(state, knobs, data, num_steps) -> state`, pmapped: `state` replicated and donated; `knobs`
     the objective's, replicated, traced, so that one program serves all runs that differ in them alone; `data` arrays
     [devices, N, …], the whole split on every device, as the objective's `training_loss` wants its rows; `num_steps` int
@@ -74,7 +90,8 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
     batch = settings.batch_size // jax.device_count()
     steps_per_epoch = num_images // settings.batch_size
 
-    def one_step(state, knobs, data, order):
+    def one_step(state, knobs, data, order, packing):
+        """The next state. Both are packed."""
         base = jax.random.wrap_key_data(state.key)
         first = lax.axis_index(BATCH_AXIS) * batch
         start = state.step % steps_per_epoch * settings.batch_size + first
@@ -85,15 +102,16 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
         gradient = jax.grad(objective.training_loss, has_aux=True)
         weights = None if state.balance is None else state.balance.weights
         current = objective.training_knobs(knobs, state.step / steps_per_epoch, weights)
-        gradients, (batch_stats, terms) = gradient(
-            state.params, state.batch_stats, share, latent_keys, mask_keys, current
-        )
+        old, old_stats = packing.params.unpack(state.params), packing.batch_stats.unpack(state.batch_stats)
+        gradients, (batch_stats, terms) = gradient(old, old_stats, share, latent_keys, mask_keys, current)
+        gradients = packing.params.pack(gradients)
         if jax.device_count() > 1:  # over one device the mean is a copy of every gradient
             gradients, terms = lax.pmean((gradients, terms), BATCH_AXIS)
 
         updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        params, batch_stats = objective.after_update(state.params, params, batch_stats)
+        params = packing.params.unpack(optax.apply_updates(state.params, updates))
+        params, batch_stats = objective.after_update(old, params, batch_stats)
+        params, batch_stats = packing.params.pack(params), packing.batch_stats.pack(batch_stats)
         if state.balance is not None:
             # As the user weighs them, β in full: what warms up does not rise.
             parts = jnp.stack(objective.parts(terms, knobs.beta))
@@ -107,7 +125,9 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
             batch_stats=batch_stats,
             optimizer_state=optimizer_state,
             average=_moving_average(state, params, batch_stats),
-            metrics=jax.tree.map(lambda total, term: jnp.where(new_epoch, 0.0, total) + term, state.metrics, terms),
+            metrics=jax.tree.map(
+                lambda total, term: jnp.where(new_epoch, 0.0, total) + term, state.metrics, packing.metrics.pack(terms)
+            ),
         )
 
     def _moving_average(state, params, batch_stats):
@@ -118,9 +138,11 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
         new = {"params": params, "batch_stats": batch_stats}
         return jax.tree.map(lambda old, value: decay * old + (1.0 - decay) * value, state.average, new)
 
-    def train_steps(state, knobs, data, num_steps):
+    def train_steps(state, knobs, data, traced):
         order = epoch_order(jax.random.wrap_key_data(state.key), state.step // steps_per_epoch, num_images)
-        return lax.fori_loop(0, num_steps, lambda _, s: one_step(s, knobs, data, order), state)
+        number, packing = traced if num_steps is None else num_steps, StatePacking(state)
+        state = lax.fori_loop(0, number, lambda _, s: one_step(s, knobs, data, order, packing), packing.pack(state))
+        return packing.unpack(state)
 
     if replicates:
         train_steps = jax.vmap(train_steps, in_axes=(0, 0, None, None))
@@ -130,20 +152,47 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False):
 class TrainingProgram:
     """`make_train_steps` compiled for states and data of one shape, with knobs and data on the devices.
 
+    Twice where the device's `Backend` has a number of steps at once: for these, and, where an epoch has more or
+    something asks for fewer, for any number.
+
     **Arguments:** `objective`; `state`, `knobs`: on the devices, replicated, with a row for each replica where there
     are `replicates`; `data`: host arrays [N, …], the training split.
+    **Attributes:** `compiled`: what most steps are taken by.
     """
 
     def __init__(self, objective, state, knobs, data, *, replicates=False):
         num_images = len(jax.tree.leaves(data)[0])
-        optimizer = make_optimizer(objective.settings, num_images // objective.settings.batch_size)
-        train_steps = make_train_steps(objective, optimizer, num_images, replicates=replicates)
+        steps_per_epoch = num_images // objective.settings.batch_size
+        optimizer = make_optimizer(objective.settings, steps_per_epoch)
         self._knobs, self._data = knobs, replicate(data)
-        self._compiled = train_steps.lower(state, self._knobs, self._data, per_device(1)).compile()
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
+
+        def compiled(num_steps):
+            steps = make_train_steps(objective, optimizer, num_images, replicates=replicates, num_steps=num_steps)
+            lowered = steps.lower(shapes, self._knobs, self._data, per_device(1))
+            return lowered.compile(compiler_options=environment.compiler_options(backend().options) or None)
+
+        self._at_once = steps_at_once(steps_per_epoch)
+        self.compiled = compiled(self._at_once)
+        self._any_number = functools.cache(lambda: compiled(None))
+        if self._at_once is not None and steps_per_epoch % self._at_once:
+            self._any_number()
 
     def __call__(self, state, num_steps):
         """State on the devices → the state so many steps later; the first is donated."""
-        return self._compiled(state, self._knobs, self._data, per_device(num_steps))
+        if self._at_once is None:
+            return self._run(self.compiled, state, num_steps)
+        for _ in range(num_steps // self._at_once):
+            state = self._run(self.compiled, state, self._at_once)
+        left = num_steps % self._at_once
+        return self._run(self._any_number(), state, left) if left else state
+
+    def _run(self, program, state, num_steps):
+        return program(state, self._knobs, self._data, per_device(num_steps))
+
+    def whole_calls(self, num_steps):
+        """So many steps or somewhat more, by the first program alone."""
+        return num_steps if self._at_once is None else -(-num_steps // self._at_once) * self._at_once
 
     def advance(self, state, num_steps):
         """The same from host state to host state."""
@@ -152,7 +201,7 @@ class TrainingProgram:
     @property
     def working_bytes(self):
         """What the program needs on a device beside its arguments; None where that is not known."""
-        memory = self._compiled.memory_analysis()
+        memory = self.compiled.memory_analysis()
         return None if memory is None else memory.temp_size_in_bytes
 
 

@@ -20,7 +20,10 @@ from mtvae_jax.runs.find import find
 from mtvae_jax.study.config import earlier_tables
 from mtvae_jax.trained.model import load
 
-SMALL = ["--config.model.hidden_dims=8,16", "--config.model.latent_dim=4", "--config.train.batch_size=8"]
+SMALL = [
+    "--config.model.hidden_dims=4,8", "--config.model.latent_dim=4", "--config.model.residual_layers=0",
+    "--config.train.batch_size=32", "--config.train.epochs=1", "--config.train.figures_every=0",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -156,14 +159,13 @@ def test_mnist_that_cannot_be_had_is_replaced_loudly_and_under_its_own_name(laun
     for scheme in ("http", "https", "all"):
         monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
-    command = [config("gauss_plain"), "--config.train.epochs=1", f"--config.data.dir={tmp_path / 'tfds'}"]
-    small = ["--config.model.hidden_dims=4", "--config.data.max_train=256", "--config.train.figures_every=0"]
+    command = [config("gauss_plain"), *SMALL, f"--config.data.dir={tmp_path / 'tfds'}"]
     started = time.monotonic()
     status, _, err = launch(*command, "--config.data.substitute=False")
     assert status == 2
     assert "data.name = mnist: cannot be downloaded" in err
     assert time.monotonic() - started < 20
-    status, _, err = launch(*command, *small, "--config.generation.num_samples=0")
+    status, _, err = launch(*command, "--config.data.max_train=256", "--config.generation.num_samples=0")
     assert status == 0
     assert "WARNING: this run trains on mnist_sample instead" in err
     (workdir,) = (tmp_path / "runs").iterdir()
@@ -173,9 +175,9 @@ def test_mnist_that_cannot_be_had_is_replaced_loudly_and_under_its_own_name(laun
 
 
 def test_a_work_directory_alone_goes_on_with_its_run(launch, digits_npz, tmp_path):
-    command = [config("vq_plain", f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1", "--config.prior.epochs=1"]
-    command += ["--config.prior.hidden_dim=4", "--config.prior.num_layers=2", "--config.prior.batch_size=64"]
-    command += ["--config.generation.num_samples=0", "--config.train.figures_every=0"]
+    command = [config("vq_plain", f"npz:{digits_npz}"), *SMALL, "--config.prior.epochs=1"]
+    command += ["--config.prior.hidden_dim=4", "--config.prior.num_layers=1", "--config.prior.batch_size=64"]
+    command += ["--config.generation.num_samples=0"]
     assert launch(*command, f"--workdir={tmp_path / 'run'}")[0] == 0
     status, out, err = launch(f"--workdir={tmp_path / 'run'}")
     assert (status, err) == (0, "")
@@ -249,9 +251,9 @@ def test_a_device_that_is_not_there_is_one_line(platform, digits_npz, tmp_path, 
 
 def test_codes_without_a_prior_are_trained_and_judged_to_the_end(launch, digits_npz, tmp_path):
     """The README offers prior.epochs 0."""
-    command = [config("vq_semi", f"npz:{digits_npz}"), *SMALL, "--config.train.epochs=1", "--config.prior.epochs=0"]
+    command = [config("vq_semi", f"npz:{digits_npz}"), *SMALL, "--config.prior.epochs=0"]
     for _ in range(2):
-        status, out, err = launch(*command, "--config.train.figures_every=0")
+        status, out, err = launch(*command)
         assert status == 0
         reason = "given pixels (config.prior.epochs = 0 learns no prior)"
         assert f"not to be judged: {reason}\n" in err

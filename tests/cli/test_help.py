@@ -52,7 +52,7 @@ def test_without_a_config_it_teaches_with_the_thesis_own(option, capsys):
     assert max(map(len, out.splitlines())) <= 80
     for part in ("--config=configs/gauss_multi.py", "--workdir=DIR", "--dry_run", "Exit status"):
         assert part in out
-    for line in ("epochs         100 ", "learning_rate  0.001 ", "codebook_size     128 "):
+    for line in ("epochs              100 ", "learning_rate       0.001 ", "codebook_size     128 "):
         assert f"\n  {line}" in out
 
 

@@ -18,6 +18,7 @@ from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, count_parameters, grid_size, init_variables
 from mtvae_jax.models.latents.vq import VectorQuantiser, nearest_codes
 from mtvae_jax.objective import Objective
+from mtvae_jax.ops.backend import PROCESSOR
 from mtvae_jax.process.devices import replicate
 from mtvae_jax.randomness import image_keys
 from mtvae_jax.training import evaluate
@@ -431,7 +432,8 @@ def test_metrics_of_codes_are_those_of_the_whole_split(digits, monkeypatch):
     assert 2 < len(used) < 16
     found = []
     for batch in (61, 8):  # the second pads, and its batches use other codes each
-        monkeypatch.setattr(evaluate, "_BATCH_PER_DEVICE", batch)
+        way = PROCESSOR._replace(images_at_once=batch)
+        monkeypatch.setattr(evaluate, "backend", lambda way=way: way)
         evaluator = evaluate.Evaluator(Objective(model, config, shape))
         found.append(evaluator(replicate(variables), evaluator.place({"images": images})))
         assert found[-1]["perplexity"] == pytest.approx(np.exp(-np.sum(used * np.log(used))), rel=1e-5)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from mtvae_jax.ops import convolution
+from mtvae_jax.ops.backend import PROCESSOR
 from mtvae_jax.ops.convolution import conv2d, conv2d_transpose
 
 
@@ -142,7 +143,7 @@ def test_matmul_lowers_to_no_convolution_and_lax_to_nothing_else():
 
 def test_the_default_is_matmul_on_a_cpu_and_lax_elsewhere(monkeypatch):
     def lowered():
-        return jax.jit(lambda x, k: conv2d(x, k)).trace(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))).jaxpr
+        return jax.jit(lambda x, k: conv2d(x, k)).trace(jnp.ones((1, 8, 8, 1)), jnp.ones((3, 3, 1, 1))).jaxpr
 
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     assert "conv_general_dilated" not in str(lowered())
@@ -157,20 +158,24 @@ def test_saves_no_patches_for_the_backward_pass():
     assert saved <= images.size + kernel.size
 
 
+def in_slices(monkeypatch, most_bytes):
+    monkeypatch.setattr(convolution, "backend", lambda: PROCESSOR._replace(patch_bytes=most_bytes))
+
+
 @pytest.mark.parametrize(("batch", "num_slices"), [(12, 4), (7, 7), (3, 1)])
 def test_a_large_batch_in_slices_gives_the_same(monkeypatch, batch, num_slices):
     patches_of_an_image = 3 * 3 * (3 * 3 * 2) * 4  # bytes
     args = operands(batch)
     gradient = jax.value_and_grad(loss, argnums=(0, 1, 2))
     want = gradient(*args, "lax")
-    monkeypatch.setattr(convolution, "_SLICE_BYTES", 3 * patches_of_an_image)
+    in_slices(monkeypatch, 3 * patches_of_an_image)
     jaxpr = str(jax.make_jaxpr(lambda *args: gradient(*args))(*args))
     assert jaxpr.count(f"length={num_slices}") == (0 if num_slices == 1 else 6)  # three products of two convolutions
     assert_all_close(jax.tree.leaves(jax.jit(gradient)(*args)), jax.tree.leaves(want), 1e-4)
 
 
 def test_vmap_scan_and_pmap_give_the_same(monkeypatch):
-    monkeypatch.setattr(convolution, "_SLICE_BYTES", 1)
+    in_slices(monkeypatch, 1)
     images, features, kernel = operands(4)
     gradient = jax.grad(loss, argnums=2)
     want = jnp.stack([gradient(images, features, kernel, "lax"), gradient(-images, features, kernel, "lax")])
@@ -186,7 +191,7 @@ def test_vmap_scan_and_pmap_give_the_same(monkeypatch):
 
 def test_bfloat16_is_summed_in_float32(monkeypatch):
     """Sums of 600 ones are exact, where bfloat16's own would stop growing at 256."""
-    monkeypatch.setattr(convolution, "_SLICE_BYTES", 1)  # one image a slice
+    in_slices(monkeypatch, 1)  # one image a slice
     images, kernel = jnp.ones((600, 1, 1, 1), jnp.bfloat16), jnp.ones((1, 1, 1, 600), jnp.bfloat16)
     conv = functools.partial(conv2d, implementation="matmul")
     features, pull_back = jax.vjp(conv, images, kernel)

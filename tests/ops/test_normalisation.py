@@ -8,9 +8,18 @@ from flax import linen as nn
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mtvae_jax.ops import normalisation
+from mtvae_jax.ops.backend import GPU, PROCESSOR
 from mtvae_jax.ops.normalisation import EPSILON, batch_norm, normalise
 
 SLOPES = [0.01, 1.0]
+
+
+@pytest.fixture(params=[PROCESSOR, GPU], ids=["processor", "gpu"], scope="module", autouse=True)
+def _by_both_ways(request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normalisation, "backend", lambda: request.param)
+        yield
 
 
 def reference(x, scale, bias, slope):

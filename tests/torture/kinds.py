@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 _TINY = (
     "model.hidden_dims=4,8", "model.latent_dim=4", "data.max_train=96", "train.batch_size=16", "prior.batch_size=16",
     "prior.hidden_dim=4", "prior.num_layers=2", "prior.first_kernel_size=3", "generation.num_samples=0",
+    "train.checkpoint_seconds=0",
 )  # fmt: skip
 _TINY_CODES = ("model.residual_layers=1", "model.residual_dim=4", "model.codebook_size=8")
 
@@ -55,8 +56,8 @@ def kinds(data, *, epochs=16):
     found = (
         Kind("gauss", run("gauss_multi", f"train.epochs={epochs}", "prior.epochs=0", figures), ("run",), (), targets,
              "model complete"),
-        Kind("vq", run("vq_multi", *_TINY_CODES, f"train.epochs={epochs}", "prior.epochs=0", figures), ("run",), (),
-             targets, "model complete"),
+        Kind("vq", run("vq_multi", *_TINY_CODES, f"train.epochs={epochs}", "prior.epochs=0", figures,
+                       "train.checkpoint_seconds=0.5"), ("run",), (), targets, "model complete"),
         Kind("second_stage", run("gauss_multi", "train.epochs=3", f"prior.epochs={epochs}", figures),
              ("run", "run/prior-*"), (), two_stages, "prior complete"),
         Kind("study", study, ("runs/*",), ("study/results.csv", "study/claims.json"), in_a_study,

@@ -242,30 +242,39 @@ def a_step_a_call(monkeypatch):
     monkeypatch.setattr("mtvae_jax.training.loop.SECONDS_PER_CALL", 0.0)
 
 
+# Steps too small for float32: no epoch is better than the first, so that two more are trained of nine.
+IMPATIENT = {"epochs": 9, "patience": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
+
+
+def assert_ended_by_patience(summary, said):
+    assert "ends after epoch 3 of 9: no better one in the last 2\n" in said.getvalue()
+    assert (summary["epochs"], summary["best_epoch"], summary["steps"]) == (3, 1, 9)
+    assert summary["stopped_early"] == {"by": "patience", "epochs": 9, "patience": 2}
+
+
 @pytest.mark.usefixtures("a_step_a_call")
-@pytest.mark.parametrize("stage", ["train", "prior"])
-def test_out_of_patience_a_stage_ends_be_it_interrupted_and_is_complete(stage, tiny, tmp_path):
-    # Steps too small for float32: no epoch is better than the first, so that two more are trained of nine.
-    settings = {"epochs": 9, "patience": 2, "learning_rate": 1e-12, "weight_decay": 0.0}
-    config = tiny_config(prior__dropout=0.0, **{f"{stage}__{name}": value for name, value in settings.items()})
-    summaries = []
-    for workdir in (tmp_path / "unbroken", tmp_path / "broken"):
-        if stage == "prior":
-            train(config, tiny, workdir, stream=io.StringIO())
-        run = train if stage == "train" else train_prior
-        if workdir.name == "broken":
-            for steps in (4, 5):  # within epoch 2, and at the very end
-                with pytest.raises(Stopped):
-                    run(config, tiny, workdir, stop_requested=until(steps), stream=io.StringIO())
+def test_out_of_patience_a_run_ends_be_it_interrupted_and_is_complete(tiny, tmp_path):
+    config = tiny_config("gaussian", "plain", **{f"train__{name}": value for name, value in IMPATIENT.items()})
+    for steps in (4, 5):  # within epoch 2, and at the very end
+        with pytest.raises(Stopped):
+            train(config, tiny, tmp_path / "broken", stop_requested=until(steps), stream=io.StringIO())
+    hashes = set()
+    for workdir in (tmp_path / "broken", tmp_path / "unbroken"):
         out = io.StringIO()
-        summaries.append(run(config, tiny, workdir, stream=out))
-        assert run(config, tiny, workdir) == summaries[-1]
-        if stage == "train" or workdir.name == "unbroken":
-            assert "ends after epoch 3 of 9: no better one in the last 2\n" in out.getvalue()
-    for summary in summaries:
-        assert (summary["epochs"], summary["best_epoch"], summary["steps"]) == (3, 1, 9)
-        assert summary["stopped_early"] == {"by": "patience", "epochs": 9, "patience": 2}
-    assert summaries[0]["parameters_sha256"] == summaries[1]["parameters_sha256"]
+        summary = train(config, tiny, workdir, stream=out)
+        assert_ended_by_patience(summary, out)
+        assert train(config, tiny, workdir) == summary
+        hashes.add(summary["parameters_sha256"])
+    assert len(hashes) == 1
+
+
+def test_out_of_patience_a_second_stage_ends_and_is_complete(tiny, tmp_path):
+    config = tiny_config(prior__dropout=0.0, **{f"prior__{name}": value for name, value in IMPATIENT.items()})
+    train(config, tiny, tmp_path, stream=io.StringIO())
+    out = io.StringIO()
+    summary = train_prior(config, tiny, tmp_path, stream=out)
+    assert_ended_by_patience(summary, out)
+    assert train_prior(config, tiny, tmp_path) == summary
 
 
 @pytest.mark.usefixtures("a_step_a_call")

@@ -14,7 +14,7 @@ from small_runs import small_config, tiny_config
 
 import mtvae_jax
 from mtvae_jax.conditioning import condition, draw_masks
-from mtvae_jax.config import has_second_stage, resolve
+from mtvae_jax.config import resolve
 from mtvae_jax.errors import UserError
 from mtvae_jax.losses import gaussian_kl_to
 from mtvae_jax.models.encoder import Encoder
@@ -225,17 +225,6 @@ def loaded(run_with_prior):
 
 def folders(workdir):
     return sorted(workdir.glob("prior-*"))
-
-
-def test_which_models_have_a_second_stage():
-    found = {
-        (latent, method): has_second_stage(tiny_config(latent, method))
-        for latent in ("gaussian", "vq")
-        for method in ("plain", "multi_decoder")
-    }
-    # The prior of a Gaussian z is known: N(0, I).
-    assert found == {(latent, method): (latent, method) != ("gaussian", "plain") for latent, method in found}
-    assert not has_second_stage(tiny_config("vq", "plain", prior__epochs=0))
 
 
 def test_a_second_stage_from_start_to_summary(run_with_prior, tiny):

@@ -12,6 +12,7 @@ from mtvae_jax.losses import codebook_loss, commitment_loss, straight_through
 from mtvae_jax.models.latents import codes
 from mtvae_jax.models.latents.protocol import LatentOutput
 from mtvae_jax.models.layers import BATCH_AXIS, Conv
+from mtvae_jax.ops.backend import backend
 
 # Of the encoder's outputs at the start. The VQ terms are sums over D, the reconstruction is a mean over pixels: for
 # outputs of size 1 the former are a thousand times the latter, and the quickest way down is to forget all but a few
@@ -47,6 +48,30 @@ def _central_code(codebook):
     """The code nearest to the mean of codes [K, D]: unlike the mean, it is not where a few far ones draw it to."""
     from_mean = jnp.sum((codebook - jnp.mean(codebook, axis=0)) ** 2, axis=-1)
     return codebook[jnp.argmin(from_mean)]
+
+
+def _rows(codebook, indices):
+    """Returns codebook[indices], whose gradient is added up in one order on every device."""
+    return codebook[indices] if backend().adds_in_order else _rows_by_products(codebook, indices)
+
+
+@jax.custom_vjp
+def _rows_by_products(codebook, indices):
+    return codebook[indices]
+
+
+def _rows_forward(codebook, indices):
+    return codebook[indices], (codebook, indices)
+
+
+def _rows_backward(saved, gradient):
+    codebook, indices = saved
+    chosen = jax.nn.one_hot(indices.reshape(-1), len(codebook))
+    gradient = gradient.reshape(-1, codebook.shape[1])
+    return jnp.matmul(chosen.T, gradient, precision=lax.Precision.HIGHEST), None
+
+
+_rows_by_products.defvjp(_rows_forward, _rows_backward)
 
 
 class VectorQuantiser(codes.CodeLatent):
@@ -132,7 +157,7 @@ class VectorQuantiser(codes.CodeLatent):
         z_e = self.projection(features).astype(jnp.float32)
         codebook = self.codebook if self.ema_decay is None else lax.stop_gradient(self.codebook)
         indices = nearest_codes(lax.stop_gradient(z_e), codebook)
-        z_q = codebook[indices]
+        z_q = _rows(codebook, indices)
         chosen = jax.nn.one_hot(indices.reshape(len(indices), -1), self.codebook_size)  # [B, h·w, K]
         if train and self.keeps_averages and not self.is_initializing():
             self._follow(lax.stop_gradient(z_e), chosen, keys)

@@ -1,0 +1,1 @@
+"""The programs that a GPU would run, read on a machine without one; see `__main__`."""

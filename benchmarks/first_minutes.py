@@ -44,7 +44,7 @@ UNITS = (
     (Model("gaussian", "multi_decoder", _LARGE, "bfloat16"), 1, _FIRST),
     (Model("gaussian", "single_decoder", _SMALL, sampling="uniform"), 1, _FIRST[:1]),
 )
-_BITS_AFTER = 64  # steps
+_BITS_AFTER = 16  # steps, within the first epoch
 _MOST_SECONDS = 240  # of one process
 
 

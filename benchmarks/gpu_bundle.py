@@ -1,6 +1,7 @@
 """Packs the benchmarks and the studies for a machine with GPUs, JAX and PyTorch, but without a network.
 
     python -m benchmarks.gpu_bundle OUT_DIR --images=FILE.npz   # then carry OUT_DIR there, and run
+    OUT=RESULTS_DIR bash OUT_DIR/first_minutes.sh               # there; what to find out first, eight minutes
     OUT=RESULTS_DIR bash OUT_DIR/benchmarks.sh                  # there; eight minutes, or MINUTES=…
     OUT=RESULTS_DIR bash OUT_DIR/study.sh                       # there; nine minutes, or MINUTES=…
 

@@ -4,11 +4,11 @@ undisturbed ones do:
     python -m tests.torture --kills 50 [--kinds gauss,vq,second_stage,study] [--seed 0] [--folder torture]
                             [--output FILE]
 
-It may itself be stopped: the same command goes on. FILE has the table; the folder a state in JSON for each kind.
+FILE has the table, also of what is done so far.
 """
 
 import argparse
-import signal
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,8 +27,6 @@ def main():
     parser.add_argument("--folder", type=Path, default=Path("torture"), help="for the runs")
     parser.add_argument("--output", type=Path, help="file for the table")
     options = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGINT):  # the latter is ignored in the background of a shell script
-        signal.signal(number, signal.default_int_handler)
 
     folder = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,13 +47,10 @@ def main():
         line = f"{result.kind}: {result.kills} kills, {result.stops} stops, {result.runs} runs, {result.seconds:.0f} s"
         print(line + (f", WRONG: {result.wrong[-1]}" if result.wrong else ""), flush=True)
 
-    try:
-        for name in names:
-            (folder / name).mkdir(exist_ok=True)
-            torture(available[name], folder / name, kills=options.kills, seed=options.seed, tell=tell)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on")
-        return 75
+    for name in names:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir()
+        torture(available[name], folder / name, kills=options.kills, seed=options.seed, tell=tell)
     print("\n".join(table(results.values())))
     return int(any(result.wrong for result in results.values()))
 

@@ -1,8 +1,6 @@
 """Runs of one kind, killed again and again until as many blows have fallen as were asked for."""
 
 import dataclasses
-import json
-import os
 import shutil
 import signal
 import time
@@ -33,34 +31,29 @@ def torture(kind, folder, *, kills, seed=0, blows=(), undisturbed=2, tell=lambda
     """Kills runs of a kind until so many blows have fallen, goes on with each to its end, and compares it to one that
     nobody disturbed.
 
-    **Arguments:** `kind`: `kinds.Kind`; `folder`: for the runs and the state, from which the same call goes on where it
-    was stopped; `kills`: at least so many; `seed`: of the moments; `blows`: these first, instead of drawn ones;
-    `undisturbed`: runs, which must be equal, the last on programs that are compiled already; `tell`: called with the
-    `Result` after each process.
+    **Arguments:** `kind`: `kinds.Kind`; `folder`: for the runs; `kills`: at least so many; `seed`: of the moments;
+    `blows`: these first, instead of drawn ones; `undisturbed`: runs, which must be equal, the last on programs that are
+    compiled already; `tell`: called with the `Result` after each process.
     **Returns:** `Result`.
     """
-    blows, state = list(blows), folder / "result.json"
-    result = Result(**json.loads(state.read_text())) if state.exists() else Result(kind.name)
-    cache, unbroken = folder / "cache", folder / "unbroken"
-    expected, duration = _unbroken(kind, unbroken, cache, undisturbed)
-    broken = folder / "broken"
-    shutil.rmtree(broken, ignore_errors=True)  # of a call that was stopped
-    begun = time.monotonic() - result.seconds
+    blows, result, begun = list(blows), Result(kind.name), time.monotonic()
+    broken, cache = folder / "broken", folder / "cache"
+    expected, duration = _unbroken(kind, folder / "unbroken", cache, undisturbed)
     fresh = True
-    while not result.done:
-        enough = result.kills >= kills and not blows
-        if enough and fresh:
-            result.done = True
-        else:
-            drawn = draw(kind, duration, seed=f"{seed} {kind.name} {result.attempts}")
-            blow = None if enough else blows.pop(0) if blows else drawn
-            struck = attempt(kind, broken, cache, blow)
-            result.attempts += 1
-            result.restarts += not fresh
-            fresh = _judge(kind, struck, broken, expected, result)
+    while blows or result.kills < kills or not fresh:
+        blow = None
+        if blows:
+            blow = blows.pop(0)
+        elif result.kills < kills:
+            blow = draw(kind, duration, seed=f"{seed} {kind.name} {result.attempts}")
+        struck = attempt(kind, broken, cache, blow)
+        result.attempts += 1
+        result.restarts += not fresh
+        fresh = _judge(kind, struck, broken, expected, result)
         result.seconds = time.monotonic() - begun
-        _write(state, dataclasses.asdict(result))
         tell(result)
+    result.done = True
+    tell(result)
     return result
 
 
@@ -93,20 +86,16 @@ def _judge(kind, struck, broken, expected, result):
 
 def _unbroken(kind, folder, cache, times):
     """What a run leaves that nobody disturbs, and the seconds that it takes once everything is compiled."""
-    known = folder.with_name("unbroken.json")
-    if not known.exists():
-        outcomes = []
-        for _ in range(times):
-            shutil.rmtree(folder, ignore_errors=True)
-            run = attempt(kind, folder, cache)
-            if run.status != 0:
-                raise RuntimeError(f"{kind.name} does not even run undisturbed: {run.err}")
-            outcomes.append(outcome(kind, folder))
-        if unequal := differences(outcomes[0], outcomes[-1]):
-            raise RuntimeError(f"{kind.name}: two undisturbed runs differ in {', '.join(unequal)}")
-        _write(known, {"outcome": outcomes[0], "seconds": run.seconds})
-    values = json.loads(known.read_text())
-    return values["outcome"], values["seconds"]
+    outcomes = []
+    for _ in range(times):
+        shutil.rmtree(folder, ignore_errors=True)
+        run = attempt(kind, folder, cache)
+        if run.status != 0:
+            raise RuntimeError(f"{kind.name} does not even run undisturbed: {run.err}")
+        outcomes.append(outcome(kind, folder))
+    if unequal := differences(outcomes[0], outcomes[-1]):
+        raise RuntimeError(f"{kind.name}: two undisturbed runs differ in {', '.join(unequal)}")
+    return outcomes[0], run.seconds
 
 
 def table(results):
@@ -127,9 +116,3 @@ def table(results):
 def _last(struck):
     lines = struck.err.strip().splitlines() or struck.out.strip().splitlines() or ["it said nothing"]
     return lines[-1]
-
-
-def _write(path, values):
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(values, indent=2) + "\n")
-    os.replace(temporary, path)

@@ -264,28 +264,34 @@ def _epoch_at(step, records):
 
 def _prior(path, description, model):
     """The second stage that `mtvae_jax.load` takes: of these settings, on the best model there is."""
-    wanted = _in_use(description["config"].get("prior"))
+    wanted = description["config"].get("prior")
     best = min((c for c in model.checkpoints if c.whole), key=lambda c: c.score, default=None)
     step = model.best_step or (best.step if best else 0)
+    found = {}  # folder → its settings
     for folder in prior_folders(path):
         try:
-            about = read_json(folder / "config.json")
-            if about is not None and _in_use(about.get("prior")) == wanted and about.get("model_step") == step:
-                epochs = wanted.get("epochs")
-                if not is_integer(epochs):
-                    raise Damaged(f"config.json says prior.epochs = {epochs!r}")
-                return _stage(folder, epochs)
+            about = read_json(folder / "config.json") or {}
         except Damaged as damage:
             raise Damaged(f"{folder.name}: {damage}") from damage
-    return None
+        settings = about.get("settings", about.get("prior"))  # version 0.1.0 does not name those that came later
+        if about.get("model_step") == step and _agree(settings, wanted):
+            found[folder] = settings
+    if not found:
+        return None
+    folder = max(found, key=lambda folder: len(found[folder]))
+    try:
+        if not is_integer(wanted.get("epochs")):
+            raise Damaged(f"config.json says prior.epochs = {wanted.get('epochs')!r}")
+        return _stage(folder, wanted["epochs"])
+    except Damaged as damage:
+        raise Damaged(f"{folder.name}: {damage}") from damage
 
 
-def _in_use(settings):
-    """Returns the settings that are not off: a second stage does not name those that are later than its version, all of
-    which are off by default."""
-    if not isinstance(settings, dict):
-        return {}
-    return {name: value for name, value in settings.items() if value is not None and value is not False}
+def _agree(settings, others):
+    """Tells whether two sections of settings have the same values where both have one."""
+    if not isinstance(settings, dict) or not isinstance(others, dict):
+        return False
+    return all(others.get(name, value) == value for name, value in settings.items())
 
 
 def _read_bytes(path):

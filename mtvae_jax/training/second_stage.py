@@ -5,7 +5,7 @@ import os
 import jax
 import numpy as np
 
-from mtvae_jax.config import model_name, prior_settings
+from mtvae_jax.config import model_name, prior_settings, to_dict
 from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.losses import bits_per_dim
 from mtvae_jax.models import count_parameters
@@ -70,6 +70,7 @@ def _train_prior(config, dataset, workdir, finish, stop_requested, stream):
         directory / "config.json",
         {
             "prior": prior_settings(config),
+            "settings": to_dict(config)["prior"],
             "num_classes": prior.num_classes,
             "label_counts": prior.label_counts,
             "model_step": model.step,

@@ -23,7 +23,6 @@ from rich.cells import cell_len
 from small_runs import ROOT
 
 import mtvae_jax
-from mtvae_jax.config import SETTINGS
 from mtvae_jax.errors import UserError
 from mtvae_jax.runs import clean
 from mtvae_jax.runs.command_line import main
@@ -33,7 +32,6 @@ from mtvae_jax.runs.rows import Condition, choose, parse_condition, row, sort
 from mtvae_jax.runs.run import read_run
 from mtvae_jax.runs.tables import cut_middle, listing
 from mtvae_jax.runs.words import printable
-from mtvae_jax.settings import FIRST
 from mtvae_jax.training.first_stage import train
 
 DAYS_AGO = time.time() - 10 * 86400
@@ -250,16 +248,19 @@ def test_states(make, call):
     assert all(text in out for text in ("stopped 3/9", "nothing saved", "stopped 3/7"))
 
 
-def test_a_second_stage_of_an_earlier_version_is_found_and_one_of_other_settings_is_not(make, call):
-    """The first did not have `patience`; that what came later is off by default is what tells the two apart."""
-    later = [s for name, s in SETTINGS.items() if name.startswith("prior.") and s.since != FIRST]
-    assert later
-    assert all(setting.default is None or setting.default is False for setting in later)
+def test_a_second_stage_of_other_settings_is_another(make, call):
+    """One of version 0.1.0, which had no `patience`, and one that names all of its settings."""
     workdir = make(model__latent="vq")
-    prior = write_prior(workdir)
-    edit(prior / "config.json", prior__patience=None)
-    assert [row["second_stage"] for row in rows_of(call)] == ["complete"]
-    edit(workdir / "config.json", config__prior__patience=5, second_stage=True)
+    shutil.copytree(write_prior(workdir), later := workdir / "prior-76543210")
+    edit(workdir / "prior-89abcdef" / "config.json", prior__patience=None)
+    settings = json.loads((workdir / "config.json").read_text())["config"]["prior"]
+    edit(later / "config.json", settings=settings | {"patience": 5}, prior__patience=5)
+    write_stage(later, (1.0,), metric="nats")
+    assert [row["prior/val/loss"] for row in rows_of(call)] == [2.0]
+    edit(workdir / "config.json", config__prior__patience=5, config__prior__epochs=1)
+    edit(later / "config.json", settings__epochs=1)
+    assert [row["prior/val/loss"] for row in rows_of(call)] == [1.0]
+    edit(workdir / "config.json", config__prior__hidden_dim=77, second_stage=True)
     assert [row["second_stage"] for row in rows_of(call)] == ["to come"]
 
 

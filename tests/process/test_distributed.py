@@ -75,7 +75,7 @@ def finish(processes):
 
 
 @pytest.mark.parametrize(
-    "model", [("gaussian", "single_decoder", "gaussian"), ("vq", "multi_decoder", "uniform")], ids="-".join
+    "model", [("gaussian", "single_decoder", "gaussian"), ("vq", "multi_decoder", "exact")], ids="-".join
 )
 def test_two_processes_train_as_two_devices_to_the_bit_and_as_one_to_rounding(model, tmp_path):
     program = "tests/programs/few_steps.py"

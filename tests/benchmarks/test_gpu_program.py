@@ -147,6 +147,8 @@ def test_launches_are_counted_by_hand():
 @pytest.mark.parametrize("latent", ["gaussian", "vq"])
 def test_a_compiled_step_launches_as_much_as_was_recorded(latent):
     pytest.importorskip("jax_plugins.xla_cuda13")
+    if jax.config.jax_platforms != "cpu":
+        pytest.skip("JAX_PLATFORMS=cpu, or CUDA's plugin looks for a driver")
     from benchmarks.gpu_program.__main__ import compile_for
 
     model = Model(latent, "multi_decoder")

@@ -20,7 +20,7 @@ def first_line(error):
     """The first line that an error of another library has to say, its type where that is none."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
 
 
 def warn(text):

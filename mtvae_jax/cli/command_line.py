@@ -113,6 +113,8 @@ def _saved(run):
 
 def _option(name, argv):
     values = [argument.split("=", 1)[1] for argument in argv[1:] if re.match(f"--?{name}=", argument)]
+    if any("\0" in value for value in values):  # no shell can, but a program
+        raise UserError(f"--{name}: holds a null character, and is no path")
     if len(values) > 1:
         raise UserError(f"--{name}={values[1]}: there is a --{name}={values[0]} already; give one of them")
     return values[0] if values else None

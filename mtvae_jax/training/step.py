@@ -1,6 +1,5 @@
 """The training step: pure, pmapped over the devices, many steps in one compiled call."""
 
-import functools
 from typing import Any
 
 import jax
@@ -165,18 +164,17 @@ class TrainingProgram:
         steps_per_epoch = num_images // objective.settings.batch_size
         optimizer = make_optimizer(objective.settings, steps_per_epoch)
         self._knobs, self._data = knobs, replicate(data)
-        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
 
-        def compiled(num_steps):
+        def compiled(num_steps, state):  # with the state itself: pmap of several processes takes no shapes
             steps = make_train_steps(objective, optimizer, num_images, replicates=replicates, num_steps=num_steps)
-            lowered = steps.lower(shapes, self._knobs, self._data, per_device(1))
+            lowered = steps.lower(state, self._knobs, self._data, per_device(1))
             return lowered.compile(compiler_options=environment.compiler_options(backend().options) or None)
 
         self._at_once = steps_at_once(steps_per_epoch)
-        self.compiled = compiled(self._at_once)
-        self._any_number = functools.cache(lambda: compiled(None))
+        self._compile = compiled
+        self.compiled, self._any_number = compiled(self._at_once, state), None
         if self._at_once is not None and steps_per_epoch % self._at_once:
-            self._any_number()
+            self._any_number = compiled(None, state)
 
     def __call__(self, state, num_steps):
         """State on the devices → the state so many steps later; the first is donated."""
@@ -185,7 +183,9 @@ class TrainingProgram:
         for _ in range(num_steps // self._at_once):
             state = self._run(self.compiled, state, self._at_once)
         left = num_steps % self._at_once
-        return self._run(self._any_number(), state, left) if left else state
+        if left and self._any_number is None:
+            self._any_number = self._compile(None, state)
+        return self._run(self._any_number, state, left) if left else state
 
     def _run(self, program, state, num_steps):
         return program(state, self._knobs, self._data, per_device(num_steps))

@@ -301,7 +301,7 @@ ELSEWHERE = "restore it from a copy; the same command in another --workdir write
         (edited(lambda run: run["data"].update(fingerprint="0")), CHANGED),
         (edited(lambda run: run["config"].pop("model")), CHANGED),
         (edited(lambda run: run.pop("config")), f"is not the description of a run; {ELSEWHERE}"),
-        (cut, "is damaged (Expecting"),
+        (cut, "is damaged ("),
         (remove, f"is missing; {ELSEWHERE}"),
     ],
 )  # fmt: skip

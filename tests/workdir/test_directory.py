@@ -115,7 +115,8 @@ def test_patience_may_grow_and_not_shrink(make_run, dataset, tmp_path):
 def test_a_prior_without_patience_lies_where_it_lay(make_run, tmp_path):
     config = make_run("plain", "vq")
     settings = to_dict(config)["prior"]
-    assert settings.pop("patience") is None
+    later = {"patience": None, "joint": False, "prediction": 1.0}
+    assert {name: settings.pop(name) for name in later} == later
     values = json.dumps({"prior": settings, "model_step": 7}, sort_keys=True)  # as commit 742639c had it
     assert prior_directory("run", config, 7).name == f"prior-{hashlib.sha256(values.encode()).hexdigest()[:8]}"
     assert prior_directory("run", make_run("plain", "vq", prior__patience=3), 7) != prior_directory("run", config, 7)

@@ -170,22 +170,27 @@ class CodePrior(nn.Module):
 class GaussianPrior(nn.Module):
     """p(z|m) = N(μ(m), (L(m) L(m)ᵀ)⁻¹): what the revealed pixels leave open has correlations, so a full covariance.
 
-    **Arguments:** `encoder`: of m; `latent_dim`: Z; `hidden_dim`: of the layer between.
+    **Arguments:** `encoder`: of m; `latent_dim`: Z; `hidden_dim`: of the layer between; `starts_standard`: it starts as
+    N(0, I), which training on draws needs: the inverse of a random triangular matrix is of the order of 2^Z.
     """
 
     encoder: nn.Module
     latent_dim: int
     hidden_dim: int
     dtype: jnp.dtype = jnp.float32
+    starts_standard: bool = False
 
     @classmethod
     def build(cls, config, latent, grid, labels, axis_name):
         encoder = _context_encoder(config, axis_name, residual_layers=0)
-        return cls(encoder, config.model.latent_dim, config.prior.hidden_dim, jnp.dtype(config.prior.precision))
+        settings = config.prior
+        dtype = jnp.dtype(settings.precision)
+        return cls(encoder, config.model.latent_dim, settings.hidden_dim, dtype, starts_standard=settings.joint)
 
     def setup(self):
         self.hidden = nn.Dense(4 * self.hidden_dim, dtype=self.dtype)
-        self.moments = nn.Dense(self.latent_dim * (self.latent_dim + 3) // 2, dtype=self.dtype)
+        init = nn.initializers.zeros if self.starts_standard else nn.linear.default_kernel_init
+        self.moments = nn.Dense(self.latent_dim * (self.latent_dim + 3) // 2, kernel_init=init, dtype=self.dtype)
 
     def nats(self, moments, m, labels=None, keys=None, train=False):
         """KL(q(z|x) ‖ p(z|m)) of moments [B, 2, Z], mean and log-variance: float32 [B]."""

@@ -81,7 +81,7 @@ class Model:
         """The same model at another point of its training."""
         model = copy.copy(self)
         model.variables = variables
-        if model.config.prior.joint:
+        if model.config.prior.joint and model.prior is not None:
             model.prior = LearnedPrior.within(model._network, model.config, model.image_shape, variables)
         return model
 

@@ -79,6 +79,15 @@ def test_nats_are_the_divergence_from_the_posterior_and_draws_are_decoded_draws(
     assert np.abs(output.draws[0] - output.draws[1]).max() > 1e-4
 
 
+def test_draws_start_as_those_of_the_standard_normal_however_many_dimensions():
+    config = config_of(model__latent_dim=64)
+    model = build_model(config, SHAPE)
+    variables = Objective(model, config, SHAPE).init(jax.random.key(0))
+    m = condition(jnp.zeros((500, *SHAPE)), jnp.zeros((*SHAPE[:2], 1), bool))
+    z = model.apply(variables, jax.random.split(jax.random.key(1), 500), m, method="sample")
+    np.testing.assert_allclose([z.mean(), z.std()], [0, 1], atol=0.03)
+
+
 def test_the_gradient_of_the_predicted_mean_reaches_the_prior(objective, variables):
     def prediction(params):
         terms, _ = objective.training_terms(params, variables["batch_stats"], {"images": IMAGES}, KEYS, KEYS)
@@ -103,6 +112,7 @@ def test_a_model_samples_from_what_it_has_learned_along(merge):
     np.testing.assert_array_equal(draws, model.sample(3, jax.random.key(0), hidden, mask))
     zeroed = jax.tree.map(jnp.zeros_like, variables)
     assert np.abs(model.with_variables(zeroed).sample(3, jax.random.key(0), images, mask) - draws).max() > 0
+    assert model.with_prior(None).with_variables(zeroed).prior is None
     pixels = model.next_pixels(images, mask, 3, jax.random.key(1), draws=8)
     assert pixels.shape == (5, 3, 2)
     with pytest.raises(UserError, match="n = 60: an image has 44 hidden pixels left; must be at most 44"):

@@ -1,7 +1,5 @@
 """The rival that learns: hidden pixels by direct regression on the revealed ones, without a z."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +13,7 @@ from mtvae_jax.models.decoder import Decoder
 from mtvae_jax.objective import intensities, knob
 from mtvae_jax.training.clock import Clock
 from mtvae_jax.training.loop import fit
+from mtvae_jax.training.one_term import OneTermObjective
 
 _IMAGES_AT_ONCE = 250
 
@@ -40,20 +39,16 @@ def build_regression(config, image_shape):
     return RegressionNetwork(model.context, model.conditional_decoder)
 
 
-class RegressionObjective:
+class RegressionObjective(OneTermObjective):
     """Mean squared error of x̂(m), in training with the masks of a run; of the same make as `objective.Objective`.
 
     **Arguments:** `config`: resolved, of the run to be compared with; `image_shape`: (H, W, C).
     """
 
-    balancing = None
-    varying = ()
-
     def __init__(self, config, image_shape):
         self.config, self.settings, self.image_shape = config, config.train, tuple(image_shape)
         self.network = build_regression(config, image_shape)
         self.base_key = jax.random.key(config.seed)
-        self.method = SimpleNamespace(empty_mask=False)
 
     def init(self, key):
         height, width, channels = self.image_shape
@@ -64,26 +59,11 @@ class RegressionObjective:
     def knobs(self):
         return knob(self.config.conditioning.exponent)
 
-    def training_knobs(self, knobs, epoch, balance=None):
-        return knobs
-
-    @property
-    def term_shapes(self):
-        return {"loss": ()}
-
-    def training_loss(self, params, batch_stats, batch, noise_keys, mask_keys, knobs=None):
-        terms, batch_stats = self.training_terms(params, batch_stats, batch, noise_keys, mask_keys, knobs)
-        loss = jnp.mean(terms["loss"])
-        return loss, (batch_stats, {"loss": loss})
-
     def training_terms(self, params, batch_stats, batch, noise_keys, mask_keys, knobs=None):
         images, m = self._seen(batch, mask_keys, knobs)
         variables = {"params": params, "batch_stats": batch_stats}
         predicted, updates = self.network.apply(variables, m, train=True, mutable=["batch_stats"])
         return {"loss": mean_squared_error(images, predicted)}, updates.get("batch_stats", {})
-
-    def after_update(self, before, params, batch_stats):
-        return params, batch_stats
 
     def evaluation_terms(self, variables, batch, noise_keys, mask_keys, knobs=None):
         images, m = self._seen(batch, mask_keys, knobs)
@@ -91,9 +71,6 @@ class RegressionObjective:
 
     def metrics(self, means):
         return {name: float(mean) for name, mean in means.items()}
-
-    def findings(self, metrics):
-        return []
 
     def _seen(self, batch, mask_keys, knobs):
         images = intensities(batch["images"])

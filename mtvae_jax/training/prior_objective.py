@@ -9,6 +9,7 @@ from mtvae_jax.models import build_latent
 from mtvae_jax.models.priors import build_prior, init_prior
 from mtvae_jax.objective import intensities, knob
 from mtvae_jax.randomness import Purpose
+from mtvae_jax.training.one_term import OneTermObjective
 
 
 @struct.dataclass
@@ -22,7 +23,7 @@ class PriorKnobs:
     exponent: jax.Array
 
 
-class PriorObjective:
+class PriorObjective(OneTermObjective):
     """The loss of a prior, of the same make as `objective.Objective`.
 
     Rows of data are {"posterior": [B, …], as the latent gives it}, with {"images": uint8 [B, H, W, C]} for a prior that
@@ -45,8 +46,6 @@ class PriorObjective:
         self.config = config
         self.image_shape = tuple(image_shape)
         self.settings = config.prior
-        self.balancing = None  # a loss of one part
-        self.varying = ()
         self.base_key = jax.random.fold_in(jax.random.key(config.seed), Purpose.PRIOR)
         self._conditional = config.prior.unconditional < 1
         self.codes_per_image = self.latent.codes_per_image
@@ -59,13 +58,6 @@ class PriorObjective:
     def knobs(self):
         """The config's `PriorKnobs`, as host arrays."""
         return PriorKnobs(knob(self.settings.unconditional), knob(self.config.conditioning.exponent))
-
-    def training_knobs(self, knobs, epoch, balance=None):
-        return knobs
-
-    @property
-    def term_shapes(self):
-        return {"loss": ()}
 
     def training_loss(self, params, batch_stats, batch, noise_keys, mask_keys, knobs=None):
         """The loss to be minimised, nats a code; returns and arguments as `Objective.training_loss`."""
@@ -97,9 +89,6 @@ class PriorObjective:
         )
         return nats, updates.get("batch_stats", {})
 
-    def after_update(self, before, params, batch_stats):
-        return params, batch_stats
-
     def evaluation_terms(self, variables, batch, noise_keys, mask_keys, knobs=None):
         """{"nats": of p(z), "nats_conditioned": of p(z|m)}, those that the prior has learned, float32 [B].
 
@@ -126,9 +115,6 @@ class PriorObjective:
             if f"nats{suffix}" in metrics and self.codes_per_image > 1:
                 metrics[f"nats_per_code{suffix}"] = metrics[f"nats{suffix}"] / self.codes_per_image
         return metrics
-
-    def findings(self, metrics):
-        return []
 
     def _revealed(self, images, mask_keys, knobs):
         images = intensities(images)

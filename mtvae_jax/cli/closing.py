@@ -19,6 +19,7 @@ _NAMES = {
     "ssim": "SSIM",
     "ssim_conditioned": "SSIM with m",
     "nats_conditioned": "nats given m",
+    "prediction": "error of the mean given m",
     "nats_per_code_conditioned": "nats per code given m",
     "frechet_distance": "Fréchet distance",
     "mse_of_mean": "squared error of the mean",

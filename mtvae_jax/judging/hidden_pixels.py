@@ -11,7 +11,6 @@ import numpy as np
 
 from mtvae_jax.judging.distribution_metrics import crps, probability_integral_transform
 from mtvae_jax.judging.pixel_noise import PixelNoise
-from mtvae_jax.randomness import image_keys
 
 LEVELS = (50, 80, 95)
 _OBSERVED = 16  # values that a prediction of a single draw is given noise for
@@ -50,7 +49,7 @@ def _score(predict, noise, images, masks, key):
     hidden = np.broadcast_to(~masks, images.shape)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     observed = noise(np.repeat(draws, _OBSERVED, axis=0) if len(draws) == 1 else draws, generator)
-    u = probability_integral_transform(observed, images, image_keys(key, len(images)))
+    u = probability_integral_transform(observed, images, key)
 
     def mean(values):
         with np.errstate(invalid="ignore"):

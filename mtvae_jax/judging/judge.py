@@ -13,6 +13,7 @@ from mtvae_jax.judging.distribution_metrics import (
     precision_recall,
     probability_integral_transform,
 )
+from mtvae_jax.judging.hidden_pixels import LEVELS
 from mtvae_jax.judging.image_features import inception_feature_extractor, train_feature_extractor
 from mtvae_jax.judging.pixel_noise import PixelNoise
 from mtvae_jax.methods import METHODS
@@ -26,7 +27,6 @@ from mtvae_jax.trained.prior import prior_directory
 from mtvae_jax.workdir.directory import read_json, user_path, write_json
 
 _KEY = 20240503  # every model is judged with the same masks and noise
-_LEVELS = (50, 80, 95)
 _NOISE_IMAGES = 500  # validation images whose residuals are the pixel noise
 _FEWEST_RESIDUALS = 64  # fewer say nothing about noise
 _FEWEST_IMAGES = 4  # precision and recall are of the third nearest other image
@@ -204,7 +204,7 @@ def _judge_draws(draws, images, masks, noise):
         "mse_of_draw": float(np.mean(((draws - images) ** 2)[:, hidden])),
         "standard_deviation": float(np.sqrt(np.mean(draws.var(0, ddof=1)[hidden]))),
         "crps": float(np.mean(np.asarray(crps(observed, images))[hidden])),
-        **{f"coverage_{n}{name}": float(coverage(u, n / 100, hidden)) for name, u in pit.items() for n in _LEVELS},
+        **{f"coverage_{n}{name}": float(coverage(u, n / 100, hidden)) for name, u in pit.items() for n in LEVELS},
     }
 
 

@@ -126,7 +126,6 @@ def _same_padding(size, taps, stride):
 # ----------------------------------------------------------------------------------------------------------- XLA's own
 
 
-
 def _lax_features(images, kernel, geometry):
     return lax.conv_general_dilated(
         images, kernel, (geometry.stride,) * 2, geometry.padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -167,6 +166,8 @@ def _of_one_kernel(alone, side_by_side):
 
 
 # ------------------------------------------------------------------------------------------------- products of patches
+
+
 def _narrow_conv(images, kernel, geometry):
     """The convolution, by patches of whichever has fewer channels, images or features, where there is a choice."""
     if geometry.stride == 1 and kernel.shape[3] < kernel.shape[2]:

@@ -46,6 +46,11 @@ def test_no_program_has_what_a_gpu_runs_badly(program, latent, method, sampling,
     assert faults(program, config, **options) == []
 
 
+def test_nor_has_the_one_for_any_few_pixels():
+    config = thesis_model("gaussian", "single_decoder", SHAPE, model__merge="context", prior__joint=True, **FEW)
+    assert faults(programs.training, config) == []
+
+
 @pytest.mark.parametrize("latent", ["gaussian", "vq"])
 def test_the_step_of_a_thesis_model_asks_for_the_arithmetic_and_the_bytes_that_were_recorded(latent):
     model = Model(latent, "multi_decoder")

@@ -84,7 +84,7 @@ def test_the_claim_and_the_config_of_the_page_are_known(copy):
     program = (
         "from mtvae_jax.study.claims import CLAIMS, runs_needed\n"
         "claim = {claim.id: claim for claim in CLAIMS}['X1']\n"
-        "print([run['latent'] for run in runs_needed(claim)])"
+        "print([run['latent'] for run in runs_needed(claim.parts)])"
     )
     assert run(copy, "-c", program).stdout == "['fsq', 'vq']\n"
     assert "ternary" in run(copy, "launch.py", "--config=configs/ternary_multi.py", "--help").stdout

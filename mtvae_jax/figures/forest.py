@@ -27,6 +27,7 @@ from mtvae_jax.figures.style import (
 VERDICTS = {
     "supported": Mark("#00795A", marker="o"),
     "refuted": Mark("#C14A00", marker="X"),
+    "no difference": Mark("#0072B2", marker="s"),
     "undecided": Mark("#666666", marker="o"),  # hollow
 }
 EXPECTED = "#DCE9F2"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 
 from mtvae_jax.errors import UserError
+from mtvae_jax.judging.judge import judge
 from mtvae_jax.process import environment
 from mtvae_jax.study.tasks import dataset_of
 from mtvae_jax.training.first_stage import train
@@ -23,7 +24,7 @@ class Outcome(NamedTuple):
 
 
 def attempt(config, workdir, log, *, stop_requested=lambda: False):
-    """Trains a run, or goes on with it.
+    """Trains a run, or goes on with it, and judges its samples where the config has it.
 
     **Arguments:** `config`: resolved; `workdir`: the run's; `log`: path of the text file for what the run says.
     **Returns:** `Outcome`; the traceback of an error is at the end of the log.
@@ -33,7 +34,9 @@ def attempt(config, workdir, log, *, stop_requested=lambda: False):
     with open_log(log) as stream:
         try:
             environment.require_device()
-            train(config, dataset_of(config), workdir, stop_requested=stop_requested, stream=stream)
+            dataset = dataset_of(config)
+            train(config, dataset, workdir, stop_requested=stop_requested, stream=stream)
+            judge(config, dataset, workdir, stream=stream)
         except Stopped:
             raise
         except Exception as failure:  # also memory that the device lacks: the next run may well need less

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from mtvae_jax.study.claims import CLAIMS, runs_needed
 from mtvae_jax.study.factors import BALANCING, Factors
+from mtvae_jax.study.protocols import AUTO
 
 _SOFTADAPT = tuple(name for name in BALANCING if name.startswith("softadapt"))
 
@@ -12,11 +13,13 @@ _SOFTADAPT = tuple(name for name in BALANCING if name.startswith("softadapt"))
 @dataclasses.dataclass(frozen=True)
 class Study:
     """**Attributes:** `title`; `kinds`: function of a `Protocol` that gives its runs, as fields of `Factors` without
-    dataset, seed and fold; `folds`: whether they are run once a fold and not once a seed."""
+    dataset, seed and fold; `folds`: whether they are run once a fold and not once a seed; `mapped`: whether `kinds` has
+    put them in their cells; they are run in the main ones otherwise."""
 
     title: str
     kinds: Callable
     folds: bool = False
+    mapped: bool = False
 
 
 def _kind(latent, method, **factors):
@@ -67,31 +70,38 @@ def _depth(protocol):
 
 def _rate_distortion(protocol):
     return [
-        _kind("gaussian", method, beta_scale=scale)
+        _kind("gaussian", method, beta=beta)
         for method in ("plain", "multi_decoder", "single_decoder")
-        for scale in protocol.beta_scales
+        for beta in protocol.betas
     ]
 
 
-def _refuted(protocol):
-    """Whether a refutation comes from the weight of two reconstructions in the loss, or from the fully connected layer
-    through which m is merged."""
+def _halves(protocol):
+    """Whether a refutation comes from the weight of two reconstructions in the loss."""
     del protocol
-    return [
-        *(_kind(latent, "multi_decoder", balancing="halves") for latent in ("gaussian", "vq")),
-        *(_kind("gaussian", "multi_decoder", sampling=s, merge="spatial") for s in ("exact", "uniform")),
-        _kind("vq", "multi_decoder", merge="spatial"),
-        _kind("gaussian", "single_decoder", merge="spatial"),
-        _kind("vq", "single_decoder", exponent=60.0, merge="spatial"),
-        _kind("gaussian", "plain"),
-        _kind("vq", "plain"),
-    ]
+    return [_kind(latent, method, **factors) for latent in ("gaussian", "vq")
+            for method, factors in (("plain", {}), ("multi_decoder", {"balancing": "halves"}))]
 
 
-def _headline(protocol):
+def map_runs(cell, protocol):
+    """What the headline parts of a cell's claims compare, in it."""
+    parts = [part for claim in CLAIMS if claim.id in cell.claims for part in claim.parts if part.headline]
+    return [cell.fields(run) for run in runs_needed(parts, axes_of(protocol))]
+
+
+def _folds(protocol):
     """What the claims compare over folds (thesis 4.3)."""
-    axes = {"exponent": protocol.exponents}
-    return [run for claim in CLAIMS for run in runs_needed(claim, axes, folds=True)]
+    return runs_needed([part for claim in CLAIMS for part in claim.parts if part.folds], axes_of(protocol))
+
+
+def axes_of(protocol):
+    """{factor: the values that a protocol has of it, in order}, as `claims.AXES`."""
+    return {
+        "exponent": protocol.exponents,
+        "beta": protocol.betas,
+        "depth": protocol.depths,
+        "kl_warmup": (0.0, *protocol.kl_warmups),
+    }
 
 
 STUDIES = {
@@ -105,9 +115,12 @@ STUDIES = {
     "exponents": Study("The exponent of the power law", _exponents),
     "balancing": Study("Loss balancing", _balancing),
     "depth": Study("Depth and posterior collapse", _depth),
-    "refuted": Study("What was refuted, looked into", _refuted),
+    "halves": Study("Two reconstructions at half weight", _halves),
     "rate_distortion": Study("Reconstruction at equal rate", _rate_distortion),
-    "cross_validation": Study("Cross-validation", _headline, folds=True),
+    "cross_validation": Study("Cross-validation", _folds, folds=True),
+    "map": Study("The conditions under which the claims hold", mapped=True, kinds=lambda protocol: [
+        run for cell in protocol.cells if not cell.main for run in map_runs(cell, protocol)
+    ]),
 }
 ALL = "all"
 
@@ -120,13 +133,14 @@ def plan(name, protocol):
     **Returns:** a list of `Factors`.
     """
     studies = list(STUDIES.values()) if name == ALL else [STUDIES[name]]
+    seeds = protocol.first_pairs if protocol.seeds == AUTO else protocol.seeds
     runs = [
         Factors(dataset=dataset, seed=seed, **kind)
-        for seed in range(protocol.seeds)
+        for seed in range(seeds)
         for study in studies
-        if not study.folds
+        if not study.folds and (not study.mapped or seed < protocol.map_pairs)
         for dataset in protocol.datasets
-        for kind in study.kinds(protocol)
+        for kind in in_cells(study, protocol)
     ]
     runs += [
         Factors(dataset=dataset, seed=seed, fold=fold, **kind)
@@ -135,6 +149,13 @@ def plan(name, protocol):
         if study.folds
         for fold in range(protocol.folds)
         for dataset in protocol.datasets
-        for kind in study.kinds(protocol)
+        for kind in in_cells(study, protocol)
     ]
     return list(dict.fromkeys(runs))
+
+
+def in_cells(study, protocol):
+    """The runs of a study in its cells, as `kinds` gives them."""
+    if study.mapped:
+        return study.kinds(protocol)
+    return [cell.fields(kind) for cell in protocol.cells if cell.main for kind in study.kinds(protocol)]

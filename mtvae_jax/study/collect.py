@@ -7,11 +7,11 @@ import numpy as np
 
 from mtvae_jax.errors import UserError
 from mtvae_jax.study.factors import Factors
-from mtvae_jax.workdir.directory import read_summary
+from mtvae_jax.workdir.directory import read_json, read_summary
 from mtvae_jax.workdir.metric_log import read_metrics
 
 FACTORS = tuple(field.name for field in dataclasses.fields(Factors))
-_PLACE = (*FACTORS, "run", "workdir", "status", "error")  # what a row has besides figures
+_PLACE = (*FACTORS, "beta_scale", "run", "workdir", "status", "error")  # what a row has, or had in 0.1, besides figures
 
 
 def collect(tasks, failures, earlier):
@@ -79,7 +79,7 @@ def _row(factors, task, error, earlier):
     if not task.complete:
         return row | {"status": "missing" if error is None else "failed", "error": error}
     summary = read_summary(task.workdir)
-    figures = {name: value for name, value in summary.items() if name.startswith(("val/", "test/"))}
+    figures = {name: value for name, value in summary.items() if name.startswith(("train/", "val/", "test/"))}
     return row | {
         "status": "complete",
         "error": None,
@@ -87,6 +87,7 @@ def _row(factors, task, error, earlier):
         "parameters": summary["parameters"]["total"],
         **figures,
         **_derived(figures, task),
+        **_generation(task),
     }
 
 
@@ -95,11 +96,19 @@ def _derived(figures, task):
     if "test/reconstruction" in figures and "test/reconstruction_conditioned" in figures:
         share = figures["test/reconstruction_conditioned"] / figures["test/reconstruction"]
         derived["conditioned_gap"] = 100.0 * (1.0 - share)
+    if "train/reconstruction" in figures:
+        derived["generalisation_gap"] = 100.0 * (figures["val/reconstruction"] / figures["train/reconstruction"] - 1.0)
     if "test/kl" in figures:
         derived["kl_per_unit"] = figures["test/kl"] / task.config.model.latent_dim
     if "test/active_units" in figures:
         derived["active_share"] = figures["test/active_units"] / task.config.model.latent_dim
     return derived
+
+
+def _generation(task):
+    """How images from nothing compare with test images, of runs whose prior needs no training."""
+    judged = read_json(task.workdir / "generation.json") or {}
+    return {f"generation/{name}": value for name, value in judged.get("samples", {}).get("prior", {}).items()}
 
 
 def fluctuation(losses):

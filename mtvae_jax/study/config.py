@@ -9,7 +9,8 @@ import os
 from mtvae_jax.errors import UserError
 from mtvae_jax.settings import Rule, Setting, check_fields, config_of, integer, one_of, optional, switch, text
 from mtvae_jax.study.catalogue import ALL, STUDIES
-from mtvae_jax.study.protocols import PROTOCOLS
+from mtvae_jax.study.protocols import AUTO, PROTOCOLS
+from mtvae_jax.study.sequential import MOST_PAIRS
 
 
 def _names(meaning):
@@ -17,6 +18,8 @@ def _names(meaning):
     return Rule(lambda v: isinstance(v, str) and all(part.strip() for part in v.split(",")), meaning, str)
 
 
+_SEEDS = Rule(lambda v: v == AUTO or (isinstance(v, str) and v.isdecimal() and 1 <= int(v) <= 1000),
+              f"an integer in 1 … 1000, or {AUTO!r}", str)
 SECTIONS = {"slurm": "the jobs of a cluster"}
 
 
@@ -27,7 +30,10 @@ SETTINGS = {
                         "amount of training: a look, hours on two cores, or the thesis' own settings"),
     "datasets": Setting(None, optional(_names("names of datasets, a comma between them")),
                         "names of datasets as in data.name, a comma between them; None as the protocol has it"),
-    "seeds": Setting(None, optional(integer(1, 1000)), "number of runs of everything; None as the protocol has it"),
+    "seeds": Setting(None, optional(_SEEDS), "number of runs of everything, or 'auto' for as many as the rule asks "
+                     "for; None as the protocol has it"),
+    "most_pairs": Setting(None, optional(integer(1, MOST_PAIRS)), "largest number of pairs with seeds 'auto'; None: "
+                          f"{MOST_PAIRS}", names_run=False),
     "folds": Setting(None, optional(integer(2, 1000)),
                      "number of folds of the cross-validation; None as the protocol has it"),
     "epochs": Setting(None, optional(integer(1)), "number of epochs of each run; None as the protocol has it"),
@@ -85,7 +91,9 @@ def protocol_of(config):
     """
     _check(config)
     protocol = PROTOCOLS[config.protocol]
-    given = {name: config[name] for name in ("seeds", "folds", "epochs", "max_train", "data_dir")}
+    given = {name: config[name] for name in ("folds", "epochs", "max_train", "most_pairs", "data_dir")}
+    if config.seeds is not None:
+        given["seeds"] = AUTO if config.seeds == AUTO else int(config.seeds)
     if config.datasets is not None:
         given["datasets"] = tuple(name.strip() for name in config.datasets.split(","))
     return dataclasses.replace(protocol, **{name: value for name, value in given.items() if value is not None})
@@ -104,6 +112,8 @@ def study_hash(config):
 
 def _check(config):
     check_fields(config, SETTINGS)
+    if config.seeds == AUTO and config.study != ALL:
+        raise UserError(f"config.seeds = {AUTO!r}: the rule is of all claims; must be a number, or the study {ALL!r}")
     if config.where != "here" and config.replicates not in (None, 1):
         raise UserError(
             f"config.replicates = {config.replicates}: with config.where = {config.where!r} each run is trained "

@@ -17,6 +17,7 @@ BALANCING = {
     "softadapt_normalized": {"balancing": "softadapt", "softadapt_variant": "normalized"},
     "softadapt_loss_weighted": {"balancing": "softadapt", "softadapt_variant": "loss_weighted"},
 }
+ALL_IMAGES = 0
 _THESIS_DEPTH = 4
 
 
@@ -24,10 +25,12 @@ _THESIS_DEPTH = 4
 class Factors:
     """One run, said by what makes it differ from others; every field has the thesis' own value as its default.
 
-    **Attributes:** `sampling`, `exponent`: None where the method has none, and filled in where it has; `beta_scale`: β
-    is the default one times this; `balancing`: a key of `BALANCING`; `depth`: hidden layers of a Gaussian model, None:
-    as many as its images ask for; `latent_dim`, `merge`: of the model's config, None: the default; `kl_warmup`: epochs;
-    `fold`: None outside of a cross-validation.
+    **Attributes:** `sampling`, `exponent`: None where the method has none, and filled in where it has; `beta`: weight
+    of the KL divergence or the commitment term, None: the default, σ² = 0.01 or 0.25; `balancing`: a key of
+    `BALANCING`; `depth`: hidden layers of a Gaussian model, None: as many as its images ask for; `latent_dim`, `merge`,
+    `head`: of the model's config, None: the default, and `merge` where there is nothing to merge; `kl_warmup`: epochs;
+    `narrower`: the thesis' channels are divided by it, `images`: for training at most, `ALL_IMAGES` for all, None: both
+    as the protocol has them; `fold`: None outside of a cross-validation.
     """
 
     dataset: str
@@ -36,12 +39,15 @@ class Factors:
     sampling: str | None = None
     replacement: bool = True
     exponent: float | None = None
-    beta_scale: float = 1.0
+    beta: float | None = None
     balancing: str = "fixed"
     depth: int | None = None
     latent_dim: int | None = None
     merge: str | None = None
+    head: str | None = None
     kl_warmup: float = 0.0
+    narrower: int | None = None
+    images: int | None = None
     seed: int = 0
     fold: int | None = None
 
@@ -51,6 +57,8 @@ class Factors:
             object.__setattr__(self, "sampling", "exact" if COUNTS[counts].constant else "uniform")
         if counts is not None and not COUNTS[counts].constant and self.exponent is None:
             object.__setattr__(self, "exponent", 20.0)
+        if not METHODS[self.method].conditional_decoder:
+            object.__setattr__(self, "merge", None)
 
     def __str__(self):
         """As a person would say it: "gauss_single, gaussian sampling, exponent 60, seed 1"."""
@@ -67,12 +75,15 @@ class Factors:
 
 
 _SAID_WHERE_UNUSUAL = {
-    "beta_scale": "β × {:g}".format,
+    "beta": "β = {:g}".format,
     "balancing": "{}".format,
     "depth": lambda layers: number_of(layers, "layer"),
     "latent_dim": "latent of {}".format,
     "merge": "{} merge".format,
+    "head": "{} head".format,
     "kl_warmup": lambda epochs: f"KL warm-up of {number_of(epochs, 'epoch')}",
+    "narrower": "1/{} of the channels".format,
+    "images": lambda images: "all images" if images == ALL_IMAGES else number_of(images, "image"),
     "fold": "fold {}".format,
 }
 
@@ -89,24 +100,26 @@ def config_of(factors, protocol):
     config.seed = factors.seed
     config.data.substitute = False  # a study never answers for other data than its name says
     config.data.dir = protocol.data_dir
-    config.data.max_train = protocol.max_train
+    config.data.max_train = protocol.max_train if factors.images is None else factors.images or None
     config.data.fold = factors.fold
     config.data.num_folds = None if factors.fold is None else protocol.folds
-    _set_model(config.model, factors, protocol.narrower)
+    _set_model(config.model, factors, factors.narrower or protocol.narrower)
     if METHODS[factors.method].conditional_decoder:
         config.conditioning.sampling = factors.sampling
         config.conditioning.replacement = factors.replacement
     if factors.exponent is not None:
         config.conditioning.exponent = factors.exponent
-    if factors.beta_scale != 1.0:
-        LATENTS[factors.latent].scale_beta(config.loss, factors.beta_scale)
+    if factors.beta is not None:
+        config.loss.beta = factors.beta
     config.loss.kl_warmup_epochs = factors.kl_warmup
     for field, value in BALANCING[factors.balancing].items():
         config.loss[field] = value
     config.train.epochs = protocol.epochs
     config.train.figures_every = 0
     config.prior.epochs = 0
-    config.generation.num_samples = 0
+    # Claims are about images from a prior that needs no training; each fold would take a classifier of its own
+    judged = LATENTS[factors.latent].knows_prior and METHODS[factors.method].unconditioned and factors.fold is None
+    config.generation.num_samples = protocol.num_samples if judged else 0
     check(config)
     return config
 
@@ -114,10 +127,9 @@ def config_of(factors, protocol):
 def _set_model(model, factors, narrower):
     model.hidden_dims = tuple(max(1, channels // narrower) for channels in model.hidden_dims)
     model.residual_dim = max(1, model.residual_dim // narrower)
-    if factors.latent_dim is not None:
-        model.latent_dim = factors.latent_dim
-    if factors.merge is not None:
-        model.merge = factors.merge
+    for name in ("latent_dim", "merge", "head"):
+        if getattr(factors, name) is not None:
+            model[name] = getattr(factors, name)
     if factors.depth is None:
         return
     if model.residual_layers:

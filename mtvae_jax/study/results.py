@@ -4,6 +4,7 @@ import datetime
 
 from mtvae_jax.process import environment
 from mtvae_jax.study.collect import collect, curves, write_csv, write_parquet
+from mtvae_jax.study.effect_map import moving_factors
 from mtvae_jax.study.pictures import both_reconstructions, sampling_types
 from mtvae_jax.study.report import Results, write_report
 from mtvae_jax.study.verdicts import judge_claims
@@ -24,6 +25,7 @@ def write_results(config, protocol, tasks, failures, earlier, folder):
     complete = [task for task in runs.values() if task.complete]
     known = [task for task in runs.values() if not task.complete and task.workdir.name in earlier]
     summaries = [read_summary(task.workdir) for task in complete]
+    claims = [claim.to_dict() for claim in judge_claims(rows)]
     results = Results(
         study=config.study,
         protocol=protocol.name,
@@ -43,7 +45,8 @@ def write_results(config, protocol, tasks, failures, earlier, folder):
             {"name": runs[workdir].name, "run": workdir.name, "error": error} for workdir, error in failures.items()
         ),
         rows=rows,
-        claims=[claim.to_dict() for claim in judge_claims(rows)],
+        claims=claims,
+        factors=moving_factors(claims),
         curves=curves(tasks),
         pictures=both_reconstructions(tasks),
         sampling_types=sampling_types(protocol),
@@ -52,5 +55,6 @@ def write_results(config, protocol, tasks, failures, earlier, folder):
 
 
 def _settings(protocol):
-    fields = ("datasets", "seeds", "folds", "fold_seeds", "epochs", "max_train", "exponents", "beta_scales", "depths")
-    return {name: getattr(protocol, name) for name in fields} | {"networks": f"1/{protocol.narrower} of the channels"}
+    fields = ("datasets", "seeds", "folds", "fold_seeds", "epochs", "max_train", "exponents", "betas", "depths")
+    values = {name: getattr(protocol, name) for name in fields} | {"networks": f"1/{protocol.narrower} of the channels"}
+    return values | {"betas": tuple("default" if beta is None else beta for beta in protocol.betas)}

@@ -7,6 +7,7 @@ import time
 import jax
 
 from mtvae_jax.config import identity, to_dict
+from mtvae_jax.judging.judge import judge
 from mtvae_jax.process import environment
 from mtvae_jax.study.attempt import Outcome, describe, open_log
 from mtvae_jax.study.in_turn import in_turn
@@ -73,7 +74,11 @@ def _attempt(group, logs, stop_requested):
         streams = [stack.enter_context(open_log(logs / f"{task.workdir.name}.txt")) for task in group]
         jobs = [(task.config, task.workdir, stream) for task, stream in zip(group, streams, strict=True)]
         try:
-            summaries = train_replicas(jobs, dataset_of(group[0].config), stop_requested=stop_requested)
+            dataset = dataset_of(group[0].config)
+            summaries = train_replicas(jobs, dataset, stop_requested=stop_requested)
+            for task, stream, summary in zip(group, streams, summaries, strict=True):
+                if summary is not None:
+                    judge(task.config, dataset, task.workdir, stream=stream)
         except Stopped:
             raise
         except Exception as failure:

@@ -11,6 +11,7 @@ from mtvae_jax.study.collect import read_earlier
 from mtvae_jax.study.config import earlier_tables, protocol_of, study_hash
 from mtvae_jax.study.processes import in_processes
 from mtvae_jax.study.progress import StudyProgress
+from mtvae_jax.study.protocols import AUTO
 from mtvae_jax.study.side_by_side import side_by_side
 from mtvae_jax.study.slurm import on_slurm
 from mtvae_jax.study.tasks import make_tasks
@@ -35,13 +36,13 @@ def run_study(config, folder=None, *, stop_requested=lambda: False, stream=None)
     _make(folder)
 
     runs = {task.workdir: task for task in tasks.values()}
-    waiting = [task for task in runs.values() if not task.complete and task.workdir.name not in earlier]
     complete = sum(task.complete for task in runs.values())
-    known = len(runs) - len(waiting) - complete
+    known = sum(not task.complete and task.workdir.name in earlier for task in runs.values())
     print(f"study {config.study}, protocol {protocol.name}: {number_of(len(runs), 'run')}, {complete} complete"
           + (f", {known} known from an earlier report" if known else ""), file=stream, flush=True)
     failures = {}
-    if not config.report_only:
+    rounds = [] if config.report_only else _rounds(config, protocol, tasks, failures, earlier, stream)
+    for waiting in rounds:
         progress = StudyProgress(waiting, stream=stream)
         for outcome in _outcomes(config, waiting, folder, stop_requested):
             progress.done(outcome)
@@ -53,6 +54,36 @@ def run_study(config, folder=None, *, stop_requested=lambda: False, stream=None)
 
     print(f"report: {write_results(config, protocol, tasks, failures, earlier, folder)}", file=stream)
     return failures
+
+
+def _rounds(config, protocol, tasks, failures, earlier, stream):
+    """Lists of tasks to be trained, the next one when those are done; `tasks` gets what the rule asks for besides."""
+
+    def done(task):
+        return task.complete or task.workdir.name in earlier or task.workdir in failures
+
+    def task_of(factors):
+        if factors not in tasks:
+            tasks.update(make_tasks([factors], protocol, config.runs))
+        return tasks[factors]
+
+    def unique(of_round):
+        return list({task.workdir: task for task in of_round if not done(task)}.values())
+
+    if protocol.seeds != AUTO:
+        yield unique(tasks.values())
+        return
+    from mtvae_jax.study.collect import collect
+    from mtvae_jax.study.queue import next_round, outlook
+    from mtvae_jax.study.verdicts import judge_claims
+
+    while True:
+        results = judge_claims(collect(tasks, failures, earlier))
+        left = next_round(protocol, results, lambda factors: done(task_of(factors)))
+        print(outlook(protocol, results), file=stream, flush=True)
+        if not left:
+            return
+        yield unique(task_of(factors) for factors in left)
 
 
 def _outcomes(config, waiting, folder, stop_requested):

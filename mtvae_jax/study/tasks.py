@@ -24,8 +24,9 @@ class Task:
 
     @property
     def complete(self):
-        """Whether it has been trained to its end."""
-        return is_complete(read_summary(self.workdir), self.config.train)
+        """Whether it has been trained to its end, and judged where it is to be."""
+        judged = self.config.generation.num_samples == 0 or (self.workdir / "generation.json").exists()
+        return judged and is_complete(read_summary(self.workdir), self.config.train)
 
 
 def make_tasks(plan, protocol, runs):
@@ -40,8 +41,8 @@ def make_tasks(plan, protocol, runs):
     """
     runs = user_path(runs)
     _check_runs(runs)
-    tasks = {}
-    for factors in plan:
+    tasks = dict.fromkeys(plan)
+    for factors in sorted(plan, key=lambda factors: (factors.dataset, factors.images is not None)):  # each loaded once
         config = config_of(factors, protocol)
         # Folds are of one dataset's images: all have its shape
         dataset = dataset_of(config, folds=False)

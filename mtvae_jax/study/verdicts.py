@@ -1,60 +1,118 @@
-"""The one rule by which claims are judged, the same for all and written down before the runs.
+"""The one rule by which claims are judged, the same for all and written down before the runs: docs/studies.md.
 
-A part of a claim is, on each dataset,
+A part of a claim asks for a direction, or for similarity, and some for a size too. On each dataset and in each main
+cell, each of these questions is
 
-- supported, if the interval of the mean effect lies inside the expected one;
+- supported, if the interval of the mean effect lies inside the region that the question names;
 - refuted, if it lies outside of it altogether;
-- undecided otherwise, also with fewer than two pairs of runs.
+- a direction finds "no difference", if the interval lies within the margin of what counts as similar;
+- undecided otherwise.
 
-The interval has 95 %; where the expected one is bounded on both sides 90 %, which is the same as two one-sided tests
-at 5 %. A claim is refuted if any of its parts is on any dataset, supported if all of them are on all datasets, and
-undecided otherwise. Exploratory parts have no say in it.
+Intervals of the main cells hold at every look (`mtvae_jax.study.sequential`), and the first look that decides counts.
+What is exploratory, elsewhere on the map, or over folds, whose number is fixed, is looked at once.
 """
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from mtvae_jax.errors import UserError
-from mtvae_jax.study.claims import AXES, CLAIMS, KL, METRICS, along
+from mtvae_jax.study.cells import CELLS
+from mtvae_jax.study.claims import AXES, CLAIMS, KL, METRICS, sides
 from mtvae_jax.study.factors import Factors
 from mtvae_jax.study.rate_distortion import difference_at_equal_rate
+from mtvae_jax.study.sentences import LEAST_TREND, reason, sentence
+from mtvae_jax.study.sequential import FIRST_LOOK, MOST_PAIRS, pairs_for, repeated_intervals
 from mtvae_jax.study.statistics import bootstrap_effect, mean_effect, paired_effects
 
-SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
+SUPPORTED, REFUTED, NO_DIFFERENCE, UNDECIDED = "supported", "refuted", "no difference", "undecided"
+DEPENDS = "depends"  # of a claim: decided in each main cell, and not alike
 _FACTORS = tuple(field.name for field in dataclasses.fields(Factors))
-_LEAST_TREND = 3  # values of a factor; a trend over two is a comparison
 _SEED = 20240503  # of the bootstrap: the same table has the same intervals
+_LEVEL, _TWO_SIDED = 0.95, 0.9  # the latter of what is bounded on both sides: two one-sided tests at 5 %
+
+
+class Place(NamedTuple):
+    """**dataset**; **cell**: the name of a `cells.Cell`."""
+
+    dataset: str
+    cell: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """**Attributes:** `low`, `high`: the region in which the mean effect is asked to lie, either may be infinite;
+    `words`; `margin`: of what is no difference, None where that is no answer; `level`: of its interval."""
+
+    low: float
+    high: float
+    words: str
+    margin: float | None = None
+    level: float = _LEVEL
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """**Attributes:** `words`: of the question; `verdict`; `decided_at`: the number of pairs with which it fell, None
+    while it is undecided; `pairs_needed`: the number it would take as things stand, None where it is decided or where
+    1000 would not be enough."""
+
+    words: str
+    verdict: str
+    decided_at: int | None
+    pairs_needed: int | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one part of a claim has come to on one dataset.
+    """What one part of a claim has come to at one place.
 
     **Attributes:** `effect`, `low`, `high`: the mean over pairs and its interval, None where there is none; `level`: of
-    the interval; `pairs`; `p`: two-sided, of no effect; `verdict`; `pair_effects`: by seed, then fold; `sentence`: what
-    was measured, in words; `reason`: why there is no verdict, None where there is one.
+    the interval; `sequential`: whether it holds at every look; `pairs`; `p`: two-sided, of no effect, of a single look;
+    `direction`, `size`: an `Answer` each, the latter None where no size is claimed; `pair_effects`: by seed, then fold;
+    `pair_seeds`: the seed of each;
+    `sentence`: what was measured, in words; `reason`: why there is no verdict, None where there is one.
     """
 
     effect: float | None
     low: float | None
     high: float | None
     level: float
+    sequential: bool
     pairs: int
     p: float | None
-    verdict: str
+    direction: Answer
+    size: Answer | None
     pair_effects: tuple
+    pair_seeds: tuple
     sentence: str
     reason: str | None
+
+    @property
+    def verdict(self):
+        """On the direction alone."""
+        return self.direction.verdict
+
+    @property
+    def verdict_with_size(self):
+        return _combined([answer.verdict for answer in (self.direction, self.size) if answer is not None])
+
+    @property
+    def settled(self):
+        """Whether more pairs would change nothing."""
+        return UNDECIDED not in {answer.verdict for answer in (self.direction, self.size) if answer is not None}
 
 
 @dataclasses.dataclass(frozen=True)
 class PartResult:
-    """**Attributes:** `part`: `claims.Part`; `findings`: dataset → `Finding`."""
+    """**Attributes:** `part`: `claims.Part`; `findings`: {`Place`: `Finding`}; `same`: {name of a main cell: that in
+    which the part's models are the same ones, itself or an earlier one}."""
 
     part: object
     findings: dict
+    same: dict
 
     def to_dict(self):
         """For JSON: an open end of the expected interval is None."""
@@ -68,19 +126,45 @@ class PartResult:
             "quote": part.quote,
             "expected": [_finite(expected.low), _finite(expected.high)],
             "expected_words": expected.words,
-            "rule": explain(part),
             "exploratory": part.exploratory,
-            "datasets": {dataset: dataclasses.asdict(found) for dataset, found in self.findings.items()},
+            "headline": part.headline,
+            "findings": [
+                {**place._asdict(), "main": place.cell in self.same, "verdict": found.verdict,
+                 "verdict_with_size": found.verdict_with_size, **dataclasses.asdict(found)}
+                for place, found in self.findings.items()
+            ],
         }
 
 
 @dataclasses.dataclass(frozen=True)
 class ClaimResult:
-    """**Attributes:** `claim`: `claims.Claim`; `verdict`; `parts`: a `PartResult` each."""
+    """**Attributes:** `claim`: `claims.Claim`; `parts`: a `PartResult` each; `answers`: {`Place` in a main cell:
+    (verdict on the directions alone, and with the sizes)}, the two readings of words like "slightly"."""
 
     claim: object
-    verdict: str
     parts: tuple
+    answers: dict
+
+    @property
+    def directions(self):
+        """{name of a main cell: verdict over all datasets, on the directions alone}."""
+        return self._over_datasets(0)
+
+    @property
+    def sizes(self):
+        """The same with the sizes."""
+        return self._over_datasets(1)
+
+    def _over_datasets(self, reading):
+        cells = dict.fromkeys(place.cell for place in self.answers)
+        return {cell: _combined([answer[reading] for place, answer in self.answers.items() if place.cell == cell])
+                for cell in cells}
+
+    @property
+    def verdict(self):
+        """On the directions, over the main cells."""
+        found = set(self.directions.values())
+        return found.pop() if len(found) == 1 else UNDECIDED if UNDECIDED in found else DEPENDS
 
     def to_dict(self):
         """For JSON, all values of Python's own types and finite."""
@@ -89,6 +173,10 @@ class ClaimResult:
             "section": self.claim.section,
             "sentence": self.claim.sentence,
             "verdict": self.verdict,
+            "directions": self.directions,
+            "sizes": self.sizes,
+            "answers": [{**place._asdict(), "direction": direction, "with_size": with_size}
+                        for place, (direction, with_size) in self.answers.items()],
             "exploratory": all(part.exploratory for part in self.claim.parts),
             "parts": [part.to_dict() for part in self.parts],
         }
@@ -106,51 +194,58 @@ def judge_claims(rows, claims=CLAIMS):
     return [_judge(claim, table) for claim in claims]
 
 
-def explain(part):
-    """The rule for one part in words."""
-    expected, unit = part.expected, part.unit
-    if math.isinf(expected.low):
-        region = f"below {expected.high:g} {unit}"
-    elif math.isinf(expected.high):
-        region = f"above {expected.low:g} {unit}"
-    else:
-        region = f"between {expected.low:g} and {expected.high:g} {unit}"
-    metric = METRICS[part.metric]
-    of_a, difference = f"the {metric} of {part.a.label}", f"difference{', in % of the latter,' if unit == '%' else ''}"
-    replicate, kind = ("fold and seed", "bootstrap") if part.folds else ("seed", "t")
-    pairs = f"pairs of the same {replicate}"
-    if part.b is None:
-        what = (f"the change of {of_a} along a straight line from the lowest to the highest {_words(part.along)} "
-                f"({_LEAST_TREND} values or more)")
-        pairs = f"sweeps, one a {replicate}"
-    elif part.along is not None:
-        what = (f"the {difference} between {of_a} and that of {part.b.label} at equal {METRICS[KL]}, averaged over the "
-                f"rates that both reach as {_words(part.along)} varies")
-    elif part.a == part.b:
-        what = f"the {difference} between {of_a} and its {METRICS[part.metric_b]}"
-        pairs = f"runs, one a {replicate}"
-    else:
-        what = f"the {difference} between {of_a} and that of {part.b.label}"
-    return (f"Supported if the {100 * _level(expected):.0f} % {kind} interval of the mean, over {pairs}, of {what}, "
-            f"lies {region.replace('-', '−')}; refuted if it lies outside of that altogether; else undecided.")
-
-
-def verdict_of(low, high, expected):
-    """**Arguments:** `low`, `high`: ends of an interval, NaN where there is none; `expected`: `claims.Expected`."""
-    if expected.low < low and high < expected.high:
-        return SUPPORTED
-    return REFUTED if high <= expected.low or low >= expected.high else UNDECIDED
+def questions(part):
+    """(direction, size) that a part of a claim asks for: a `Question` each, the latter None where there is none."""
+    low, high, margin, unit = part.expected.low, part.expected.high, METRICS[part.metric].margin, part.unit
+    if low < 0 < high:
+        return Question(low, high, part.expected.words, level=_TWO_SIDED), None
+    lower = high <= 0
+    ends = (-math.inf, 0.0) if lower else (0.0, math.inf)
+    direction = Question(*ends, "lower" if lower else "higher", margin)
+    if (low, high) == ends:
+        return direction, None
+    if math.isfinite(low) and math.isfinite(high):
+        most = max(-low, high)
+        return direction, Question(-most, most, f"by at most {most:g} {unit}")
+    return direction, Question(low, high, f"by at least {abs(high if lower else low):g} {unit}")
 
 
 def _judge(claim, table):
-    parts = tuple(
-        PartResult(part, {dataset: _find(part, table, dataset) for dataset in table.datasets}) for part in claim.parts
-    )
-    verdicts = {
-        found.verdict for result in parts if not result.part.exploratory for found in result.findings.values()
-    }
-    verdict = REFUTED if REFUTED in verdicts else SUPPORTED if verdicts == {SUPPORTED} else UNDECIDED
-    return ClaimResult(claim, verdict, parts)
+    parts = tuple(_judge_part(claim, part, table) for part in claim.parts)
+    answers = {}
+    for cell in table.main_cells:
+        for dataset in table.datasets or [None]:
+            found = [result.findings[Place(dataset, result.same[cell.name])]
+                     for result in parts if not result.part.exploratory and dataset is not None]
+            answers[Place(dataset, cell.name)] = (
+                _combined([finding.verdict for finding in found]),
+                _combined([finding.verdict_with_size for finding in found]),
+            )
+    return ClaimResult(claim, parts, answers)
+
+
+def _combined(verdicts):
+    """Of several verdicts: the worst that there is."""
+    for word in (REFUTED, NO_DIFFERENCE, UNDECIDED, SUPPORTED):
+        if word in verdicts:
+            return word
+    return UNDECIDED
+
+
+def _judge_part(claim, part, table):
+    findings, same, seen = {}, {}, {}
+    for cell in CELLS:
+        if not (cell in table.main_cells or (not cell.main and claim.id in cell.claims and part.headline)):
+            continue
+        for dataset in table.datasets:
+            runs = sides(part, cell, table.axes(dataset))
+            # Where a cell's factors are not about this part's models, it is a cell before this one
+            first = seen.setdefault((dataset, repr(runs)), cell.name)
+            if cell.main:
+                same[cell.name] = first
+            if first == cell.name and (cell.main or table.has(runs, dataset)):
+                findings[Place(dataset, cell.name)] = _find(part, table, dataset, runs, cell)
+    return PartResult(part, findings, same)
 
 
 class _Table:
@@ -169,14 +264,24 @@ class _Table:
             self._replicates.setdefault((factors.dataset, factors.fold is not None), set()).add(
                 (factors.seed, factors.fold)
             )
-            for name in AXES:
+            for name, values in AXES.items():
                 value = getattr(factors, name)
-                if value is not None:
+                if value is not None or None in values:
                     self._axes.setdefault(factors.dataset, {}).setdefault(name, set()).add(value)
+        self.main_cells = [cell for cell in CELLS if cell.main and self._used(cell)] or [CELLS[0]]
+
+    def _used(self, cell):
+        """Whether any run is one of the cell's own."""
+        own = [(latent, fields | cell.common) for latent, fields in cell.of_latent.items()] or [(None, cell.common)]
+        return any(
+            latent in (None, factors.latent) and all(getattr(factors, name) == value for name, value in fields.items())
+            for factors in self._rows for latent, fields in own
+        )
 
     def axes(self, dataset):
-        """{factor: the values that the study has of it, in order}."""
-        return {name: sorted(values) for name, values in self._axes.get(dataset, {}).items()}
+        """{factor: the values that the study has of it, in order, None first}."""
+        return {name: sorted(values, key=lambda value: (value is not None, value))
+                for name, values in self._axes.get(dataset, {}).items()}
 
     def replicates(self, dataset, folds):
         """(seed, fold) of each, in order."""
@@ -186,35 +291,44 @@ class _Table:
         """None where the study has no such run."""
         return self._rows.get(Factors(**factors, dataset=dataset, seed=seed, fold=fold))
 
+    def has(self, runs, dataset):
+        """Whether there is a first run of each."""
+        return all(self.row(factors, dataset, 0, None) is not None for side in runs for factors in side)
 
-def _find(part, table, dataset):
-    """The `Finding` of a part on a dataset."""
-    axes = table.axes(dataset)
-    sides = [along(model, part.along, axes) for model in (part.a, part.b) if model is not None]
+
+def _find(part, table, dataset, runs, cell):
+    """The `Finding` of a part on a dataset, of both models' `runs` in a cell."""
     effects, planned = {}, 0
     for replicate in table.replicates(dataset, part.folds):
-        found = [_present([table.row(factors, dataset, *replicate) for factors in side]) for side in sides]
+        found = [_present([table.row(factors, dataset, *replicate) for factors in side]) for side in runs]
         if not _comparable(part, found):
             continue
         planned += 1
         if all(row["status"] == "complete" for side in found for row in side):
             effects[replicate] = _effect(part, found)
     known = {replicate: effect for replicate, effect in effects.items() if math.isfinite(effect)}
-    level = _level(part.expected)
-    estimate = _estimate(part, known, level)
-    verdict = verdict_of(estimate.low, estimate.high, part.expected)
+    sequential = cell.main and not part.folds and not part.exploratory
+    if sequential:
+        known = dict(list(known.items())[:MOST_PAIRS])
+    direction, size = questions(part)
+    estimate = _estimate(part, known, direction.level, sequential)
+    answers = [None if asked is None else _answer(asked, part, known, sequential) for asked in (direction, size)]
+    undecided = UNDECIDED in {answer.verdict for answer in answers if answer is not None}
     effect, low, high, p = (_finite(value) for value in (estimate.mean, estimate.low, estimate.high, estimate.p))
     return Finding(
         effect=effect,
         low=low,
         high=high,
-        level=level,
+        level=direction.level,
+        sequential=sequential,
         pairs=len(known),
         p=p,
-        verdict=verdict,
+        direction=answers[0],
+        size=answers[1],
         pair_effects=tuple(known.values()),
-        sentence=_sentence(part, effect, low, high, level, len(known)),
-        reason=_reason(part, planned, len(effects), len(known)) if verdict == UNDECIDED else None,
+        pair_seeds=tuple(seed for seed, _ in known),
+        sentence=sentence(part, effect, low, high, direction.level, len(known)),
+        reason=reason(part, planned, len(effects), len(known), FIRST_LOOK if sequential else 2) if undecided else None,
     )
 
 
@@ -222,27 +336,27 @@ def _present(rows):
     return [row for row in rows if row is not None]
 
 
-def _comparable(part, sides):
+def _comparable(part, found):
     """Whether the study has what it takes; which of it is complete is another question."""
     if part.b is None:
-        return len(sides[0]) >= _LEAST_TREND
+        return len(found[0]) >= LEAST_TREND
     if part.along is not None:
-        return all(len(side) > 1 for side in sides)
+        return all(len(side) >= LEAST_TREND for side in found)
     # The deepest model may be the one that it is compared with
-    same = part.metric_b is None and [row["run"] for row in sides[0]] == [row["run"] for row in sides[1]]
-    return all(sides) and not same
+    same = part.metric_b is None and [row["run"] for row in found[0]] == [row["run"] for row in found[1]]
+    return all(found) and not same
 
 
-def _effect(part, sides):
+def _effect(part, found):
     unit = "percent" if part.unit == "%" else "units"
     if part.b is None:
-        x, y = (_column(sides[0], name) for name in (part.along, part.metric))
+        x, y = (_column(found[0], name) for name in (part.along, part.metric))
         slope, _ = np.polyfit(x, y, 1) if np.isfinite(y).all() else (np.nan, np.nan)
         ends = y.mean() + slope * (np.array([x.max(), x.min()]) - x.mean())
         return float(paired_effects(*ends, unit=unit))
     if part.along is not None:
-        return float(difference_at_equal_rate(*((_column(side, KL), _column(side, part.metric)) for side in sides)))
-    (a,), (b,) = _column(sides[0], part.metric), _column(sides[1], part.metric_b or part.metric)
+        return float(difference_at_equal_rate(*((_column(side, KL), _column(side, part.metric)) for side in found)))
+    (a,), (b,) = _column(found[0], part.metric), _column(found[1], part.metric_b or part.metric)
     return float(paired_effects(a, b, unit=unit))
 
 
@@ -251,9 +365,15 @@ def _column(rows, name):
     return np.array([np.nan if row.get(name) is None else row[name] for row in rows], float)
 
 
-def _estimate(part, effects, level):
+def _estimate(part, effects, level, sequential):
+    """The `Estimate` of the mean effect; with the interval of the last look where it is one of a sequence."""
+    values = np.array(list(effects.values()), float)
+    if sequential:
+        low, high = repeated_intervals(values, level)
+        ends = (low[-1], high[-1]) if len(low) else (np.nan, np.nan)
+        return mean_effect(values)._replace(low=ends[0], high=ends[1])
     if not part.folds:
-        return mean_effect(np.array(list(effects.values()), float), level=level)
+        return mean_effect(values, level=level)
     seeds, folds = (sorted({replicate[i] for replicate in effects}) for i in (0, 1))
     table = np.full((max(1, len(folds)), max(1, len(seeds))), np.nan)
     for (seed, fold), effect in effects.items():
@@ -261,69 +381,41 @@ def _estimate(part, effects, level):
     return bootstrap_effect(table, level=level, rng=np.random.default_rng(_SEED))
 
 
-def _level(expected):
-    return 0.9 if math.isfinite(expected.low) and math.isfinite(expected.high) else 0.95
-
-
-def _reason(part, planned, complete, known):
-    """Why a part is undecided."""
-    if planned == 0:
-        return "the study has no such runs"
-    if known < 2:
-        what = "sweep" if part.along is not None else "pair"
-        said = f"{complete} of {_number(planned, what)} {'is' if complete == 1 else 'are'} complete"
-        if known < complete:
-            said += f", {known} of which {'has' if known == 1 else 'have'} finite figures"
-            said += " on a common range of rates" if part.along and part.b else ""
-        return f"{said}; an interval takes two"
-    return "the interval reaches beyond one end of what is expected, or both"
-
-
-def _sentence(part, effect, low, high, level, pairs):
-    """What was measured, in words: "The KL divergence of A is 4.2 % lower than that of B (95 % interval 3.1 to 5.3 %
-    lower, 5 pairs)"."""
-    metric = METRICS[part.metric]
-    if effect is None:
-        return f"Nothing has been measured of the {metric} of {part.a.label} to compare."
-    places = _places(max(0.0 if low is None else (high - low) / 2, abs(effect) / 10))
-    change, same = f"{_size(effect, places)} {part.unit} {_direction(effect)}", effect == low == high == 0
-    if part.b is None:
-        change = "stays the same" if same else f"becomes {change}"
-        said = f"From the lowest to the highest {_words(part.along)}, the {metric} of {part.a.label} {change}"
+def _answer(asked, part, effects, sequential):
+    """The first verdict that a look gives."""
+    values = np.array(list(effects.values()), float)
+    if sequential:
+        looks = zip(_looks(values, asked.level), _looks(values, _TWO_SIDED), strict=True)
     else:
-        other = f"its {METRICS[part.metric_b]}" if part.a == part.b else f"that of {part.b.label}"
-        start = f"At equal {METRICS[KL]}, the" if part.along else "The"
-        said = f"{start} {metric} of {part.a.label} is {'as high as' if same else f'{change} than'} {other}"
-    if same:
-        return f"{said} in all of {_number(pairs, 'pair')}."
-    if low is None:
-        return f"{said} (1 pair, without an interval)."
-    near, far = sorted((low, high), key=abs)
-    between = f"{_size(near, places)} to {_size(far, places)} {part.unit} {_direction(far)}"
-    if low * high < 0:
-        between = f"{_size(low, places)} {part.unit} lower to {_size(high, places)} {part.unit} higher"
-    return f"{said} ({100 * level:.0f} % interval: {between}; {_number(pairs, 'pair')})."
+        looks = [[_estimate(part, effects, level, False)[1:3] for level in (asked.level, _TWO_SIDED)]]
+    for look, (interval, two_sided) in enumerate(looks):
+        verdict = verdict_of(*interval, asked)
+        if verdict == UNDECIDED and asked.margin is not None:
+            verdict = NO_DIFFERENCE if -asked.margin < two_sided[0] and two_sided[1] < asked.margin else UNDECIDED
+        if verdict != UNDECIDED:
+            return Answer(asked.words, verdict, FIRST_LOOK + look if sequential else len(values), None)
+    return Answer(asked.words, UNDECIDED, None, _pairs_needed(asked, values) if sequential else None)
 
 
-def _direction(value):
-    return "higher" if value > 0 else "lower"
+def _looks(values, level):
+    return list(zip(*repeated_intervals(values, level), strict=True))
 
 
-def _size(value, places):
-    return f"{abs(value):,.{places}f}"
+def _pairs_needed(asked, values):
+    if len(values) < 2:
+        return None
+    mean, deviation = float(values.mean()), float(values.std(ddof=1))
+    needed = [pairs_for(mean, deviation, asked.low, asked.high, asked.level)]
+    if asked.margin is not None and abs(mean) < asked.margin:
+        needed.append(pairs_for(mean, deviation, -asked.margin, asked.margin, _TWO_SIDED))
+    return min((pairs for pairs in needed if pairs is not None), default=None)
 
 
-def _places(size):
-    """Decimal places that show two digits of `size`."""
-    return min(max(1 - math.floor(math.log10(size)), 0), 5) if size > 0 else 2
-
-
-def _words(axis):
-    return {"beta_scale": "β", "exponent": "exponent", "depth": "depth"}[axis]
-
-
-def _number(n, what):
-    return f"{n} {what}{'' if n == 1 else 's'}"
+def verdict_of(low, high, asked):
+    """**Arguments:** `low`, `high`: ends of an interval, NaN where there is none; `asked`: `Question`."""
+    if asked.low < low and high < asked.high:
+        return SUPPORTED
+    return REFUTED if high <= asked.low or low >= asked.high else UNDECIDED
 
 
 def _finite(value):

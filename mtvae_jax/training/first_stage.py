@@ -114,7 +114,8 @@ class FirstStage:
         }
 
     def summarize(self, fitted, clock, *, finish=False):
-        """Evaluates the best model on the test split, and writes summary.json.
+        """Evaluates the best model on the test split, and on as many training images as validate it, and writes
+        summary.json.
 
         **Arguments:** `fitted`: of `fit`; `finish`: whether the run was told to end.
         **Returns:** the summary. **Raises:** `UserError` that says which test images have no finite metrics.
@@ -131,6 +132,9 @@ class FirstStage:
                 epoch=best["epoch"], step=best["step"], good=best["step"], section="train",
             )
         forget(workdir, fitted.step)
+        # What training itself logs under these names is of the model at work: of masks, noise and batch statistics
+        seen = fitted.evaluate.place({"images": dataset.train[: len(dataset.validation)]})
+        train = {f"train/{name}": value for name, value in fitted.evaluate(variables, seen).items()}
         summary = {
             "model": model_name(config),
             "config_hash": run_hash(config),
@@ -138,6 +142,7 @@ class FirstStage:
             "steps": fitted.step,
             "best_epoch": best["epoch"],
             **{name: value for name, value in best.items() if name.startswith("val/")},
+            **train,
             **test,
             **({} if by_count is None else {"test_reconstruction_by_pixels": {str(n): e for n, e in by_count.items()}}),
             **({} if kl is None else {"test_kl_per_dimension": sorted(map(float, kl), reverse=True)}),

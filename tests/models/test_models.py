@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.signal import correlate2d
+from scipy.special import expit
 from small_runs import small_config
 
 from mtvae_jax.conditioning import condition, exact_grid_mask
@@ -34,6 +36,20 @@ def test_every_method_reconstructs_images_at_their_size(method, image_shape):
     assert (output.reconstruction is not None) == METHODS[method].decoder
     assert (output.reconstruction_conditioned is not None) == METHODS[method].conditional_decoder
     assert output.latent.z.shape == (3, 4)
+
+
+def test_a_full_head_is_a_convolution_of_features_as_large_as_the_image():
+    image_shape = (10, 7, 2)
+    config = resolve(small_config("plain", model__head="full", conditioning__grid_stride=1), image_shape)
+    model = build_model(config, image_shape, axis_name=None)
+    variables = init_variables(model, jax.random.key(0), image_shape)
+    images = jnp.full((2, *image_shape), 0.5)
+    output, seen = model.apply(variables, images, None, capture_intermediates=True, mutable=["intermediates"])
+    features = np.asarray(seen["intermediates"]["decoder"]["norm_0"]["__call__"][0])
+    kernel, bias = (np.asarray(variables["params"]["decoder"]["conv_out"][name]) for name in ("kernel", "bias"))
+    assert features.shape == (2, 10, 7, 8)
+    expected = sum(correlate2d(features[1, :, :, c], kernel[:, :, c, 1], mode="same") for c in range(8)) + bias[1]
+    np.testing.assert_allclose(output.reconstruction[1, :, :, 1], expit(expected), atol=1e-5)
 
 
 def test_sizes_mirror_strided_convolutions():

@@ -1,6 +1,7 @@
 """Which runs a study takes, and that each is the run that its factors say."""
 
 import importlib
+import re
 import sys
 
 import pytest
@@ -8,9 +9,9 @@ from small_runs import ROOT
 
 from mtvae_jax.config import identity, resolve, run_hash, to_dict
 from mtvae_jax.errors import UserError
-from mtvae_jax.study.catalogue import ALL, STUDIES, plan
+from mtvae_jax.study.catalogue import ALL, STUDIES, axes_of, plan
 from mtvae_jax.study.claims import CLAIMS, runs_needed
-from mtvae_jax.study.factors import BALANCING, Factors, config_of
+from mtvae_jax.study.factors import ALL_IMAGES, BALANCING, Factors, config_of
 from mtvae_jax.study.protocols import PROTOCOLS
 
 SHAPE = (28, 28, 1)
@@ -22,24 +23,20 @@ def test_every_run_of_every_study_has_a_config_of_its_own(protocol):
     hashes = {}
     for factors in runs:
         hashes.setdefault(run_hash(resolve(config_of(factors, protocol), SHAPE)), []).append(factors)
-    for same in hashes.values():  # only the thesis' own depth may be said in two ways
-        assert len({str(f).replace(", 4 layers", "") for f in same}) == 1, same
+    for same in hashes.values():  # only the thesis' own depth, width and images may be said in two ways
+        assert len({re.sub(", (4 layers|1/1 of the channels|all images)", "", str(f)) for f in same}) == 1, same
     assert len(runs) == len(set(runs))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 def test_all_studies_together_have_what_every_claim_needs(protocol):
-    axes = {
-        "exponent": protocol.exponents,
-        "beta_scale": protocol.beta_scales,
-        "depth": protocol.depths,
-        "kl_warmup": (0.0, *protocol.kl_warmups),
-    }
     runs = set(plan(ALL, protocol))
-    for claim in CLAIMS:
-        for folds, fold in ((False, None), (True, 0)):
-            for kind in runs_needed(claim, axes, folds=folds):
-                assert Factors(dataset=protocol.datasets[0], fold=fold, **kind) in runs, (claim.id, kind)
+    for part in (part for claim in CLAIMS for part in claim.parts):
+        for kind in runs_needed([part], axes_of(protocol)):
+            for cell in protocol.cells if part.headline else protocol.cells[:1]:
+                where = {"dataset": protocol.datasets[0], "fold": 0 if part.folds else None}
+                if cell.main:
+                    assert Factors(**where, **cell.fields(kind)) in runs, (part.name, kind, cell.name)
 
 
 def test_a_study_takes_the_runs_of_the_studies_it_contains():
@@ -80,16 +77,19 @@ def test_the_thesis_own_runs_are_those_that_configs_trains(name, latent, method,
 def test_factors_become_fields():
     factors = Factors(
         dataset="mnist", latent="gaussian", method="single_decoder", sampling="gaussian", replacement=False,
-        exponent=60.0, beta_scale=2.0, kl_warmup=3.0, latent_dim=64, seed=4, fold=1,
+        exponent=60.0, beta=2.5e-4, kl_warmup=3.0, latent_dim=64, merge="spatial", head="full",
+        narrower=2, images=ALL_IMAGES, seed=4, fold=1,
     )
-    config = resolve(config_of(factors, PROTOCOLS["full"]), SHAPE)
-    plain = resolve(config_of(Factors(dataset="mnist", latent="gaussian", method="plain"), PROTOCOLS["full"]), SHAPE)
+    config = resolve(config_of(factors, PROTOCOLS["small"]), SHAPE)
     assert config.conditioning.sampling == "gaussian"
     assert not config.conditioning.replacement
     assert config.conditioning.exponent == 60.0
-    assert config.loss.beta == pytest.approx(2.0 * plain.loss.beta)
+    assert config.loss.beta == 2.5e-4
+    assert config.loss.variance == pytest.approx(2.5e-4 * 784 / 2)
     assert config.loss.kl_warmup_epochs == 3.0
-    assert config.model.latent_dim == 64
+    assert (config.model.latent_dim, config.model.merge, config.model.head) == (64, "spatial", "full")
+    assert config.model.hidden_dims == (16, 32, 64, 128)
+    assert config.data.max_train is None
     assert (config.seed, config.data.fold, config.data.num_folds) == (4, 1, 5)
     assert not config.data.substitute
 

@@ -5,8 +5,9 @@ import math
 
 import pytest
 
-from mtvae_jax.study.catalogue import ALL, plan
-from mtvae_jax.study.claims import AXES, CLAIMS, HIGHEST, METRICS, Claim, Expected, Model, Part, along, runs_needed
+from mtvae_jax.study.catalogue import ALL, axes_of, plan
+from mtvae_jax.study.cells import CELLS
+from mtvae_jax.study.claims import AXES, CLAIMS, HIGHEST, METRICS, Expected, Model, Part, along, runs_needed
 from mtvae_jax.study.factors import Factors
 from mtvae_jax.study.protocols import PROTOCOLS
 from mtvae_jax.study.report.sections import OUTLINE
@@ -15,17 +16,8 @@ PARTS = [pytest.param(part, id=f"{claim.id}-{part.name}") for claim in CLAIMS fo
 LOWER = Expected(-math.inf, 0, "lower")
 
 
-def axes_of(protocol):
-    return {
-        "exponent": protocol.exponents,
-        "beta_scale": protocol.beta_scales,
-        "depth": protocol.depths,
-        "kl_warmup": (0.0, *protocol.kl_warmups),
-    }
-
-
-def test_there_are_twelve():
-    assert [claim.id for claim in CLAIMS] == [f"C{n}" for n in range(1, 13)]
+def test_there_are_fourteen():
+    assert [claim.id for claim in CLAIMS] == [f"C{n}" for n in range(1, 15)]
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
@@ -57,7 +49,7 @@ def test_a_part_compares_two_different_things(part):
     if part.b is None:
         assert part.along is not None
         return
-    a, b = along(part.a, part.along, AXES), along(part.b, part.along, AXES)
+    a, b = along(part.a.factors, part.along, AXES), along(part.b.factors, part.along, AXES)
     assert (a, part.metric) != (b, part.metric_b or part.metric)
     differ = {name for name in {*a[0], *b[0]} if a[0].get(name) != b[0].get(name)}
     if "method" in differ:  # which brings factors of its own
@@ -83,30 +75,39 @@ def test_every_run_that_a_claim_needs_is_planned(claim, protocol):
     needed = {
         Factors(**run, dataset=protocol.datasets[0], fold=0 if folds else None)
         for folds in (False, True)
-        for run in runs_needed(claim, axes_of(protocol), folds=folds)
+        for run in runs_needed([part for part in claim.parts if part.folds == folds], axes_of(protocol))
     }
     assert needed
     assert not {str(run) for run in needed - planned}
 
 
-def test_runs_needed_are_each_there_once_and_only_those_of_folds_or_not():
+def test_runs_needed_are_each_there_once():
     single = Model("single", {"latent": "vq", "method": "single_decoder"})
     plain = Model("plain", {"latent": "vq", "method": "plain", "depth": HIGHEST})
-    claim = Claim("C0", "0", "", (
+    parts = (
         Part("", single, None, "test/vq", LOWER, "", along="exponent"),
         Part("", single, plain, "test/vq", LOWER, ""),
         Part("", plain, single, "test/vq", LOWER, ""),
-        Part("", plain, plain, "test/vq", LOWER, "", folds=True),
-    ))
+    )
     axes = {"exponent": (20.0, 60.0), "depth": (2, 8, 4)}
     deep = {**plain.factors, "depth": 8}
-    assert runs_needed(claim, axes) == [
+    assert runs_needed(parts, axes) == [
         {**single.factors, "exponent": 20.0}, {**single.factors, "exponent": 60.0}, single.factors, deep,
     ]
-    assert runs_needed(claim, axes, folds=True) == [deep]
-    assert runs_needed(claim, {}, folds=True) == []  # there is no highest of nothing
+    assert runs_needed([parts[1]], {}) == [single.factors]  # there is no highest of nothing
 
 
 @pytest.mark.parametrize("name", AXES)
 def test_every_axis_is_a_factor(name):
     assert name in {field.name for field in dataclasses.fields(Factors)}
+
+
+def test_cells_name_claims_and_factors_that_there_are():
+    ids = {claim.id for claim in CLAIMS if any(part.headline for part in claim.parts)}
+    fields = {field.name for field in dataclasses.fields(Factors)}
+    assert len({cell.name for cell in CELLS}) == len(CELLS)
+    assert CELLS[0].fields({"latent": "gaussian"}) == {"latent": "gaussian"}, "the first is the default"
+    for cell in CELLS:
+        assert set(cell.claims or ()) <= ids, cell.name
+        assert cell.factor in fields, cell.name
+        assert {*cell.common, *(name for of in cell.of_latent.values() for name in of)} <= fields, cell.name

@@ -1,5 +1,6 @@
 """A run from end to end: every method, every file, resuming, and what a finished or foreign directory answers."""
 
+import dataclasses
 import io
 import json
 import math
@@ -165,6 +166,13 @@ def test_what_is_odd_about_the_data_is_said_at_the_start_and_kept(tiny, digits, 
     assert summary["data"]["remarks"] == [unused, chosen]
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["remarks"] == [unused, chosen]
     assert tiny.remarks == ()
+
+
+def test_the_summary_says_how_the_best_model_does_on_training_images(make_run, dataset, tmp_path):
+    same = dataclasses.replace(dataset, validation=dataset.train[: len(dataset.validation)])
+    summary = train(make_run("single_decoder", train__epochs=1), same, tmp_path / "run", stream=io.StringIO())
+    for name in ("loss", "reconstruction", "kl", "reconstruction_conditioned"):
+        assert summary[f"train/{name}"] == pytest.approx(summary[f"val/{name}"], rel=1e-6)
 
 
 def test_evaluation_covers_every_image_once(plain, dataset):

@@ -53,10 +53,6 @@ class FiniteScalarQuantiser(codes.CodeLatent):
         config.loss.beta = 0.0
         config.model.latent_dim = len(config.model.levels)
 
-    @staticmethod
-    def scale_beta(loss, factor):
-        raise UserError(f"beta_scale = {factor}: weighs a latent's own loss term, and fsq has none")
-
     @classmethod
     def build(cls, settings, grid, dtype, axis_name):
         return cls(tuple(settings.levels), grid, dtype=dtype, axis_name=axis_name)

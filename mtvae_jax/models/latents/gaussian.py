@@ -63,10 +63,6 @@ class GaussianLatent(nn.Module):
             )
         loss.variance = variance if loss.variance is None else loss.variance
 
-    @staticmethod
-    def scale_beta(loss, factor):
-        loss.variance = DEFAULT_VARIANCE * factor
-
     @classmethod
     def build(cls, settings, grid, dtype, axis_name):
         return cls(settings.latent_dim, dtype=dtype)

@@ -54,10 +54,6 @@ class Latent(Protocol):
     def resolve(config, num_values: int) -> None:
         """Works out in place the fields that depend on the data: β above all. `num_values`: D = H·W·C."""
 
-    @staticmethod
-    def scale_beta(loss, factor: float) -> None:
-        """Makes β in the config's section `loss` the default one times `factor`. **Raises:** `UserError` without β."""
-
     @classmethod
     def build(cls, settings, grid, dtype, axis_name) -> "Latent":
         """Makes the module of a config's section `model`; `grid`: (h, w) of the encoder's features."""

@@ -110,10 +110,6 @@ class VectorQuantiser(codes.CodeLatent):
     def resolve(config, num_values):
         config.loss.beta = DEFAULT_COMMITMENT if config.loss.beta is None else config.loss.beta
 
-    @staticmethod
-    def scale_beta(loss, factor):
-        loss.beta = DEFAULT_COMMITMENT * factor
-
     @classmethod
     def build(cls, settings, grid, dtype, axis_name):
         return cls(

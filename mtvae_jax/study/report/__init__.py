@@ -47,7 +47,8 @@ class Results:
     `earlier`: of the complete ones those known from the table of an earlier report alone, without time and curves;
     `failed`: dicts of `name`, `run` and `error`, one line; `rows`: the tidy table, see `mtvae_jax.study.collect`;
     `claims`: dicts, see `mtvae_jax.study.verdicts`; `curves`: run to the records of its metrics.jsonl; `pictures`,
-    `sampling_types`: images of figures 4.1, 4.3 and 3.6, where there are any.
+    `sampling_types`: images of figures 4.1, 4.3 and 3.6, where there are any; `factors`: what moves the effects, see
+    `mtvae_jax.study.effect_map.moving_factors`, None where that is not known.
     """
 
     study: str
@@ -67,6 +68,7 @@ class Results:
     curves: dict
     pictures: tuple = ()
     sampling_types: SamplingTypes | None = None
+    factors: list | None = ()
 
 
 def write_report(results, folder):

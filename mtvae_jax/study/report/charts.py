@@ -12,11 +12,16 @@ from mtvae_jax import figures
 from mtvae_jax.errors import number_of
 from mtvae_jax.figures.comparison import Level, Line, Panel, comparison
 from mtvae_jax.figures.forest import VERDICTS, Effect, Group, forest
+from mtvae_jax.figures.grid import Grid
+from mtvae_jax.figures.grid import grids as draw_grids
 from mtvae_jax.figures.loss_curves import TERMS
+from mtvae_jax.study.effect_map import DEFAULT, spots
 from mtvae_jax.study.report.document import Figure
 from mtvae_jax.study.report.formats import effect, listed, number
 from mtvae_jax.study.report.looks import LATENTS, WARMUP_MARKS, file_name, mark, model_label, own_terms
+from mtvae_jax.study.report.parts import place_of
 from mtvae_jax.study.report.replicates import along, mean_interval, replicates, values_of
+from mtvae_jax.study.sentences import LEAST_TREND
 from mtvae_jax.study.statistics import mean_effect
 
 _PANELS = {term.key: (term.name, term.unit, term.log) for term in TERMS} | {
@@ -166,25 +171,64 @@ def rate_distortion(results, names):
     for dataset, name in names.items():
         panel, seeds = Panel("Test images", _PANELS["reconstruction"][1].replace("\n", " "), []), {}
         for kind in (("plain", None), ("multi_decoder", "exact"), ("single_decoder", "uniform")):
-            runs = along(results.rows, "beta_scale", dataset=dataset, latent="gaussian", method=kind[0],
+            runs = along(results.rows, "beta", dataset=dataset, latent="gaussian", method=kind[0],
                          sampling=kind[1])
-            if len(runs) < 2:
+            if len(runs) < LEAST_TREND:
                 continue
             x, x_low, x_high = _intervals(runs, "test/kl")
             panel.lines.append(Line(model_label(*kind), mark(*kind), x, *_intervals(runs, "test/reconstruction"), x_low,
-                                    x_high, () if panel.lines else tuple(f"{scale:g} β" for scale in runs)))
+                                    x_high, () if panel.lines else tuple(_beta(beta) for beta in runs)))
             seeds[model_label(*kind)] = _fewest(runs)
         if not seeds:
             continue
         yield Figure(
             name=file_name("rate_distortion", name),
             caption=f"Gaussian VAE on {name}: test reconstruction from z alone against the KL divergence, for "
-                    f"multiples of the default β, which stand beside the points of one line and follow in the same "
-                    "order on the others. Of two curves the lower one reconstructs better at equal KL. "
+                    f"values of β, which stand beside the points of one line and follow in the same order on the "
+                    "others. Of two curves the lower one reconstructs better at equal KL. "
                     f"{_what_is_drawn(seeds, 'points', 'bars')}",
             alt=f"Reconstruction error against KL divergence on {name}, a line each for {listed(seeds)}.",
             draw=functools.partial(comparison, [panel], "KL divergence, nats"),
         )
+
+
+def _beta(beta):
+    return "σ² = 0.01" if beta is None else f"β = {beta:g}"
+
+
+def claim_map(claim, names):
+    """The headline parts of a claim in all cells, where there are more than the main ones."""
+    grids = [_grid(part, spots(part), names) for part in claim["parts"]
+             if part["headline"] and any(not found["main"] for found in part["findings"])]
+    if not grids:
+        return
+    said = "; ".join(f"{grid.title}: {number(float(np.nanmin(grid.effects)))} to "
+                     f"{number(float(np.nanmax(grid.effects)))}" for grid in grids)
+    yield Figure(
+        name=f"map_{claim['id']}",
+        caption=f"{claim['id']} in all settings: mean effects over pairs of runs, in per cent where the title says no "
+                "other unit. Framed and bold: the 95 % interval leaves out 0, with the spread between pairs taken from "
+                "all settings together.",
+        alt=f"Effects of {claim['id']} by dataset, setting and β. {said}.",
+        draw=functools.partial(draw_grids, grids),
+    )
+
+
+def _grid(part, found, names):
+    rows = list(dict.fromkeys((spot.dataset, spot.other) for spot in found))
+    rows.sort(key=lambda row: list(names).index(row[0]))
+    columns = sorted({spot.beta for spot in found}, key=lambda beta: (beta is not None, beta))
+    effects, sure = np.full((len(rows), len(columns)), np.nan), np.zeros((len(rows), len(columns)), bool)
+    for spot in found:
+        place = rows.index((spot.dataset, spot.other)), columns.index(spot.beta)
+        effects[place], sure[place] = spot.effect, spot.sure
+    default = "σ² = 0.01" if "gaussian" in part["latents"] else "β = 0.25"
+    return Grid(
+        part["name"] + ("" if part["unit"] == "%" else f", {part['unit']}"),
+        [names[dataset] if other == DEFAULT else f"{names[dataset]}, {other}" for dataset, other in rows],
+        [default if beta is None else f"β = {number(beta, 2)}" for beta in columns],
+        effects, sure,
+    )
 
 
 def effects(parts, names, *, name, about):
@@ -204,7 +248,9 @@ def effects(parts, names, *, name, about):
                 f"widely.{further}",
         alt=f"Forest plot of {len(shown)} effects: "
             f"{listed(f'{counts[word]} {word}' for word in VERDICTS if counts[word])}.",
-        draw=_forest((part.claim, _effect(part, names[part.dataset] if len(names) > 1 else "")) for part in shown),
+        draw=_forest(
+            (part.claim, _effect(part, place_of(part, names) if len(names) > 1 else part.cell_words)) for part in shown
+        ),
     )
 
 
@@ -218,8 +264,9 @@ def folds(parts, names):
         caption="Cross-validation: a small stroke is the effect on one pair of runs of one fold and seed, the large "
                 "mark their mean with its bootstrap interval over folds and seeds.",
         alt="Forest plot of effects over folds: "
-            + "; ".join(f"{part.name}, {names[part.dataset]}: {number(part.effect)} per cent" for part in shown) + ".",
-        draw=_forest((names[part.dataset], _effect(part)) for part in shown),
+            + "; ".join(f"{part.name}, {place_of(part, names)}: {number(part.effect)} per cent" for part in shown)
+            + ".",
+        draw=_forest((place_of(part, names), _effect(part)) for part in shown),
     )
 
 

@@ -17,7 +17,8 @@ def compose(results):
     claims = [claim for claim in results.claims if spoken_to(claim)]
     outlined = [(outline, _blocks(outline, results, claims, names)) for outline in OUTLINE]
     missing = [outline.number for outline, blocks in outlined if not blocks]
-    sections = [_verdicts(results, claims, names), _what_was_run(results, names, missing)]
+    sections = [_verdicts(results, claims, names), *_conditions(results, claims, names)]
+    sections.append(_what_was_run(results, names, missing))
     parents = set()
     for outline, blocks in outlined:
         if not blocks and results.study != ALL:
@@ -48,6 +49,7 @@ def _verdicts(results, claims, names):
     blocks = []
     if claims:
         blocks += [Paragraph(paragraphs.tally(claims)), tables.verdicts(claims, names),
+                   tables.answers(claims, {dataset: names[dataset] for dataset in results.data}),
                    Paragraph(paragraphs.HOW, note=True)]
         for dataset, name in names.items():
             weighed = [part for part in _parts(claims) if not part.exploratory and part.dataset == dataset]
@@ -58,6 +60,19 @@ def _verdicts(results, claims, names):
     if silent and claims:
         blocks.append(Paragraph(f"No run of this study speaks to {listed(silent)}.", note=True))
     return Section("", "Verdicts", 2, tuple(blocks))
+
+
+def _conditions(results, claims, names):
+    """The map of each claim, and what moves its effects; no section where only main settings were run."""
+    blocks = [figure for claim in claims for figure in charts.claim_map(claim, names)]
+    if not blocks:
+        return
+    if results.factors is None:
+        blocks.append(Paragraph("What moves the effects is worked out where statsmodels is: pip install "
+                                "mtvae-jax[study].", note=True))
+    elif results.factors:
+        blocks.append(tables.factors(results.factors))
+    yield Section("", "Under which conditions", 2, tuple(blocks))
 
 
 def _what_was_run(results, names, missing):

@@ -19,8 +19,8 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A cell of a table. **Attributes:** `word`: "supported", "refuted", "undecided"; `exploratory`: whether it
-    has no say in the verdict of the claim."""
+    """A cell of a table. **Attributes:** `word`: a key of `render.SIGNS`; `exploratory`: whether it has no say in the
+    verdict of the claim."""
 
     word: str
     exploratory: bool = False

@@ -5,22 +5,33 @@ from types import SimpleNamespace
 
 
 def parts_of(claim):
-    """The parts of one claim, a part with its datasets before the next part.
+    """The parts of one claim in its main cells, a part with its places before the next part.
 
     **Arguments:** `claim`: as `mtvae_jax.study.verdicts.ClaimResult.to_dict` gives it.
-    **Returns:** a list of records with what that says of the part and of what was found on `dataset`, and: `claim`: its
-    id; `name`: without the remark that the part is exploratory; `expected`: (low, high), open ends infinite.
+    **Returns:** a list of records with what that says of the part and of what was found on `dataset` in `cell`, and:
+    `claim`: its id; `cell_words`: the cell where there are several, else ""; `expected`: (low, high), open ends
+    infinite.
     """
+    return [part for part in all_parts_of(claim) if part.main]
+
+
+def all_parts_of(claim):
+    """The same with all cells of the map."""
+    several = len(claim["directions"]) > 1
     return [
         SimpleNamespace(**part | found | {
             "claim": claim["id"],
-            "dataset": dataset,
-            "name": part["name"].removesuffix(" (exploratory)"),
+            "cell_words": found["cell"] if several or not found["main"] else "",
             "expected": tuple(open_ if end is None else end
                               for end, open_ in zip(part["expected"], (-math.inf, math.inf), strict=True)),
         })
-        for part in claim["parts"] for dataset, found in part["datasets"].items()
+        for part in claim["parts"] for found in part["findings"]
     ]
+
+
+def place_of(part, names):
+    """The dataset, and the cell where there are several, for text."""
+    return f"{names[part.dataset]}, {part.cell_words}" if part.cell_words else names[part.dataset]
 
 
 def spoken_to(claim):
@@ -29,7 +40,7 @@ def spoken_to(claim):
 
 
 def decisive(claim):
-    """The part that a claim's verdict hangs on: the first of those that have the same verdict."""
+    """The part that a claim's verdict hangs on: the first of those that have the same verdict, or the first at all."""
     parts = [part for part in parts_of(claim) if not part.exploratory]
     agreeing = [part for part in parts if part.verdict == claim["verdict"]]
     return next((part for part in agreeing if part.pairs), (agreeing or parts)[0])

@@ -4,7 +4,8 @@ import re
 
 from jinja2 import Environment, PackageLoader
 
-SIGNS = {"supported": "●", "refuted": "✕", "undecided": "○"}  # the shapes that the figures use
+# The shapes that the figures use
+SIGNS = {"supported": "●", "refuted": "✕", "no difference": "■", "undecided": "○", "depends": "◐"}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from mtvae_jax.study.claims import AXES
 from mtvae_jax.study.factors import Factors
 from mtvae_jax.study.report.looks import ORDER
 from mtvae_jax.study.statistics import mean_effect
@@ -31,8 +32,11 @@ def by_model(rows, dataset, latent):
 
 def along(rows, axis, **factors):
     """{value of the factor `axis`: the `replicates` that have it}, in order, of models otherwise as `factors` say."""
-    present = {row.get(axis) for row in rows if row["status"] == "complete"} - {None}
-    found = {value: replicates(rows, **{**factors, axis: value}) for value in sorted(present)}
+    present = {row.get(axis) for row in rows if row["status"] == "complete"}
+    if None not in AXES[axis]:
+        present -= {None}
+    values = sorted(present, key=lambda value: (value is not None, value))
+    found = {value: replicates(rows, **{**factors, axis: value}) for value in values}
     return {value: runs for value, runs in found.items() if runs}
 
 

@@ -4,13 +4,13 @@ from mtvae_jax.study.report import formats
 from mtvae_jax.study.report.document import Table, Verdict
 from mtvae_jax.study.report.formats import NOTHING, count, effect, listed, mean, number, with_unit
 from mtvae_jax.study.report.looks import LATENTS, model_label
-from mtvae_jax.study.report.parts import decisive
+from mtvae_jax.study.report.parts import decisive, place_of
 from mtvae_jax.study.report.replicates import mean_interval, values_of
 
 _SPLITS = ("train", "validation", "test")
 _SETTINGS = {
     "max_train": "Training images, at most",
-    "beta_scales": "Multiples of β",
+    "betas": "Values of β",
     "kl_warmups": "KL warm-ups, epochs",
     "depths": "Hidden layers",
     "fold_seeds": "Seeds a fold",
@@ -74,10 +74,36 @@ def verdicts(claims, names):
                  ("Claim", "In words", "Verdict", "Key effect"), rows, stacked=True)
 
 
+def answers(claims, names):
+    """A row a claim and main setting: the verdict on each dataset, on the directions and with the sizes."""
+    rows = []
+    for claim in claims:
+        for cell in claim["directions"]:
+            here = {answer["dataset"]: answer for answer in claim["answers"] if answer["cell"] == cell}
+            cells = [Verdict(here[dataset][reading]) if dataset in here else NOTHING
+                     for dataset in names for reading in ("direction", "with_size")]
+            rows.append((claim["id"], cell, *cells))
+    columns = [f"{name}{reading}" for name in names.values() for reading in ("", ", with sizes")]
+    return Table("The verdict in each main setting and on each dataset: on the directions alone, and where sizes such "
+                 "as “substantially” count too.", ("Claim", "Setting", *columns), tuple(rows), stacked=True)
+
+
+def factors(moving):
+    """What moves the effects, as `effect_map.moving_factors` gives it."""
+    shown = tuple(
+        (of["claim"], of["part"], factor,
+         *formats.effect_cells(added, low, high, "points" if of["unit"] == "%" else of["unit"]))
+        for of in moving for factor, (added, low, high) in of["factors"].items()
+    )
+    columns = "Claim", "Part", "Factor", "Adds", "Interval"
+    return Table("What a factor adds to an effect: a mixed model of all pairs, with the seed as a random effect, and "
+                 "its 95 % interval.", columns, shown, numeric=(3, 4), stacked=True)
+
+
 def _key_effect(claim, names):
     part = decisive(claim)
     said = effect(part.effect, part.low, part.high, part.unit) if part.effect is not None else "no pair of runs"
-    return f"{part.name}, {names[part.dataset]}: {said}"
+    return f"{part.name}, {place_of(part, names)}: {said}"
 
 
 def effects(parts, names, caption):
@@ -86,15 +112,18 @@ def effects(parts, names, caption):
             part.claim,
             part.name,
             names[part.dataset],
+            part.cell_words or NOTHING,
             *formats.effect_cells(part.effect, part.low, part.high, part.unit),
             str(part.pairs),
-            part.expected_words,
-            Verdict(part.verdict, part.exploratory),
+            answer["words"],
+            Verdict(answer["verdict"], part.exploratory),
         )
         for part in parts
+        for answer in (part.direction, part.size)
+        if answer is not None
     )
-    columns = ("Claim", "Part", "Dataset", "Effect", "Interval", "Pairs", "Expected", "Verdict")
-    return Table(caption, columns, rows, numeric=(3, 4, 5), stacked=True)
+    columns = ("Claim", "Part", "Dataset", "Setting", "Effect", "Interval", "Pairs", "Asked", "Verdict")
+    return Table(caption, columns, rows, numeric=(4, 5, 6), stacked=True)
 
 
 _LEVELS = {

@@ -62,12 +62,15 @@ def _figures(f, rng):
     high = (f.exponent or 20) / 20
     depth = f.depth or 4
     if f.latent == "gaussian":
-        reconstruction = 0.0145 * f.beta_scale**0.35 * (0.96 if multi else 1.06 - 0.012 * high if single else 1)
-        kl = 17.8 * f.beta_scale**-0.4 * (1.04 if multi else 0.62 + 0.05 * high if single else 1)
+        scale = (f.beta or 2.55e-5) / 2.55e-5
+        reconstruction = 0.0145 * scale**0.35 * (0.96 if multi else 1.06 - 0.012 * high if single else 1)
+        kl = 17.8 * scale**-0.4 * (1.04 if multi else 0.62 + 0.05 * high if single else 1)
         kl *= 1.12 if f.sampling == "gaussian" else 1
         collapse = max(0.15, 1 - 0.11 * max(0, depth - 2) * (0.5 if f.kl_warmup else 1))
         result = {"test/kl": kl * collapse * noise(0.01), "test/active_units": float(round(16 * collapse)),
                   "test/bits_per_dim": 7.02 * noise(0.001)}
+        result |= {"generation/frechet_distance": 40 * (0.9 if single else 1) * noise(0.02),
+                   "generation/precision": 0.7 * noise(), "generation/recall": 0.6 * noise()}
         result |= {"kl_per_unit": result["test/kl"] / 16, "active_share": result["test/active_units"] / 16}
     else:
         reconstruction = 0.0080 * (0.97 if multi else 0.985 - 0.01 * high if single else 1)
@@ -75,6 +78,7 @@ def _figures(f, rng):
                   "test/perplexity": 84.0 * noise(0.02),
                   "test/quantisation_error": 0.01 * noise(0.02)}
     result["test/reconstruction"] = hard * reconstruction * noise()
+    result["generalisation_gap"] = (6.0 if f.method == "plain" else 4.0) * noise(0.05)
     result["fluctuation"] = 0.4 * noise(0.1) * (0.8 if f.balancing.startswith("soft") else 1)
     if f.method != "plain":
         result["conditioned_gap"] = 100 * (1 - (0.8 if multi else 0.97))

@@ -20,8 +20,8 @@ def test_the_interval_of_a_mean_against_scipy():
 def test_replicates_differ_in_nothing_but_the_seed(results):
     rows = replicates(results.rows, **GAUSSIAN, method="plain")
     assert sorted(row["seed"] for row in rows) == [0, 1, 2]
-    factors = ("fold", "depth", "beta_scale", "kl_warmup")
-    assert {tuple(row[name] for name in factors) for row in rows} == {(None, None, 1.0, 0.0)}
+    factors = ("fold", "depth", "beta", "kl_warmup")
+    assert {tuple(row[name] for name in factors) for row in rows} == {(None, None, None, 0.0)}
     # What is not said has the thesis' own value: exact sampling, exponent 20
     assert {row["sampling"] for row in replicates(results.rows, **GAUSSIAN, method="multi_decoder")} == {"exact"}
     assert {row["exponent"] for row in replicates(results.rows, **GAUSSIAN, method="single_decoder")} == {20.0}

@@ -15,7 +15,7 @@ from mtvae_jax.errors import UserError
 from mtvae_jax.study.report import formats, write_report
 from mtvae_jax.study.report.compose import compose
 from mtvae_jax.study.report.document import Figure, Paragraph, Table, Verdict
-from mtvae_jax.study.report.render import to_html, to_markdown
+from mtvae_jax.study.report.render import SIGNS, to_html, to_markdown
 from mtvae_jax.study.verdicts import judge_claims
 
 CHROMIUM = shutil.which("chromium")
@@ -101,24 +101,26 @@ def test_every_effect_stands_in_its_row(report, page):
     rows = rows_of(page)
     for claim in report[0].claims:
         for part in claim["parts"]:
-            (found,) = part["datasets"].values()
-            if found["effect"] is None:
-                continue
-            cells = formats.effect_cells(found["effect"], found["low"], found["high"], part["unit"])
-            name = part["name"].removesuffix(" (exploratory)")
-            row = [claim["id"], name, "fashion_mnist", *cells, str(found["pairs"])]
-            matching = [cells for cells in rows if cells[:6] == row]
-            assert matching
-            word = found["verdict"] + " (exploratory)" * part["exploratory"]
-            assert all(cells[-1].endswith(word) for cells in matching)
+            for found in part["findings"]:
+                if found["effect"] is None or not found["main"]:
+                    continue
+                cells = formats.effect_cells(found["effect"], found["low"], found["high"], part["unit"])
+                setting = found["cell"] if len(claim["directions"]) > 1 else formats.NOTHING
+                row = [claim["id"], part["name"], "fashion_mnist", setting, *cells, str(found["pairs"])]
+                answers = [answer for answer in (found["direction"], found["size"]) if answer is not None]
+                for answer in answers:
+                    word = answer["verdict"] + " (exploratory)" * part["exploratory"]
+                    asked = answer["words"].replace(" %", "\u202f%")
+                    matching = [cells for cells in rows if cells[:8] == [*row, asked]]
+                    assert matching
+                    assert all(cells[-1].endswith(word) for cells in matching)
 
 
 def test_a_verdict_is_a_word_and_a_shape(report, page):
-    signs = {"supported": "●", "refuted": "✕", "undecided": "○"}
     for claim in report[0].claims:
         row = next(cells for cells in rows_of(page) if cells[0] == claim["id"] and len(cells) == 4)
         assert row[1] == claim["sentence"]
-        assert row[2] == signs[claim["verdict"]] + claim["verdict"]
+        assert row[2] == SIGNS[claim["verdict"]] + claim["verdict"]
 
 
 def test_both_formats_say_the_same(report, page):
@@ -162,9 +164,9 @@ def test_captions_say_how_many_seeds_and_what_the_band_is(results):
 def test_curves_are_means_over_seeds(results):
     figure = next(figure for figure in blocks(results, Figure) if figure.name == "figure_4_5_fashion_mnist")
     axes = figure.draw(narrow=False).axes[0]
+    unsaid = ("fold", "depth", "beta", "head", "latent_dim", "narrower", "images")
     runs = [row["run"] for row in results.rows if row["latent"] == "gaussian" and row["method"] == "plain"
-            and row["dataset"] == "fashion_mnist" and row["fold"] is None and row["depth"] is None
-            and row["beta_scale"] == 1]
+            and row["dataset"] == "fashion_mnist" and all(row[name] is None for name in unsaid)]
     expected = [sum(results.curves[run][epoch]["val/kl"] for run in runs) / 3 for epoch in range(12)]
     drawn = next(line for line in axes.lines if line.get_label() == "plain")
     assert list(drawn.get_ydata()) == pytest.approx(expected)
@@ -177,8 +179,8 @@ def test_a_study_of_one_figure_has_its_sections_alone():
     note = found["What was run"].blocks[-1].text
     assert "sections 3.2.1, 4.1.2, 4.2.1, 4.2.2, 4.3" in note
     verdicts = next(block for block in found["Verdicts"].blocks if isinstance(block, Table))
-    assert [row[0] for row in verdicts.rows] == ["C1", "C2", "C3"]
-    silent = "C4, C5, C6, C7, C8, C9, C10, C11 and C12"
+    assert [row[0] for row in verdicts.rows] == ["C1", "C2", "C3", "C14"]
+    silent = "C4, C5, C6, C7, C8, C9, C10, C11, C12 and C13"
     assert found["Verdicts"].blocks[-1].text == f"No run of this study speaks to {silent}."
 
 
@@ -187,14 +189,31 @@ def test_of_all_studies_a_section_without_runs_says_so(results):
     assert [block.text for block in sections(without)["4.3"].blocks] == ["No run of this study speaks to this section."]
 
 
+def test_every_mapped_claim_has_a_figure_over_all_settings(results):
+    moved = {"claim": "C6", "part": "uniform, KL divergence", "unit": "%", "factors": {"β × 10": (-8.0, -9.1, -6.9)}}
+    blocks_here = sections(dataclasses.replace(results, factors=[moved]))["Under which conditions"].blocks
+    maps = {block.name: block for block in blocks_here if isinstance(block, Figure)}
+    assert {"map_C1", "map_C5", "map_C6", "map_C13"} <= set(maps)
+    drawn = maps["map_C6"].draw(narrow=False)
+    columns = [tick.get_text() for tick in drawn.axes[0].get_xticklabels()]
+    assert columns == ["σ² = 0.01", "β = 2.5 × 10⁻⁵", "β = 8.0 × 10⁻⁵", "β = 0.00025", "β = 0.00080", "β = 0.0025"]
+    rows = [tick.get_text() for tick in drawn.axes[0].get_yticklabels()]
+    assert {"fashion_mnist", "natural_32", "natural_32, spatial merge", "fashion_mnist, full head"} <= set(rows)
+    (table,) = [block for block in blocks_here if isinstance(block, Table)]
+    assert table.rows == (("C6", "uniform, KL divergence", "β × 10", "−8.0\u202fpoints", "[−9.1,\u00a0−6.9]"),)
+    without = sections(dataclasses.replace(results, factors=None))["Under which conditions"].blocks[-1]
+    assert without.text.endswith("pip install mtvae-jax[study].")
+
+
 def test_cross_validation_has_a_figure_with_the_single_folds(results):
     section = sections(results)["4.3"]
     (figure,) = [block for block in section.blocks if isinstance(block, Figure)]
     axes = figure.draw(narrow=False).axes[0]
-    (part,) = [part for part in results.claims[-1]["parts"] if part["name"] == "C6, KL divergence"]
+    (part,) = [part for part in results.claims[11]["parts"] if part["name"] == "C6, KL divergence"]
     strokes = {line.get_xdata()[0] for line in axes.lines if line.get_alpha() is not None}
-    assert set(part["datasets"]["fashion_mnist"]["pair_effects"]) <= strokes
-    assert len(part["datasets"]["fashion_mnist"]["pair_effects"]) == 3
+    found = next(found for found in part["findings"] if found["dataset"] == "fashion_mnist")
+    assert set(found["pair_effects"]) <= strokes
+    assert len(found["pair_effects"]) == 5
 
 
 def test_exploratory_parts_are_marked_and_stay_out_of_the_overview(results):
@@ -210,7 +229,7 @@ def test_exploratory_parts_are_marked_and_stay_out_of_the_overview(results):
 def test_undecided_is_said_with_the_reason():
     one = synthetic_results("figure_4_5", datasets=("fashion_mnist",), seeds=1, images=False)
     found = sections(one)
-    assert "undecided, because 1 of 1 pair is complete; an interval takes two" in found["4.2.1"].blocks[0].text
+    assert "undecided, because 1 of 1 pair is complete; an interval takes 3" in found["4.2.1"].blocks[0].text
     assert "C6, undecided" in found["4.2.1"].blocks[0].lead
     assert "neither an interval nor a verdict" in found["5.4"].blocks[0].text
     assert "one seed has no interval" in next(b for b in blocks(one, Figure) if b.name.startswith("figure_4_5")).caption

@@ -108,7 +108,7 @@ def cluster(submitit, monkeypatch, tmp_path):
 
 @pytest.fixture
 def tasks(tmp_path):
-    config = FrozenConfigDict({"train": {"epochs": 2}})
+    config = FrozenConfigDict({"train": {"epochs": 2}, "generation": {"num_samples": 0}})
     return [Task(name, config, tmp_path / "runs" / name) for name in ("a", "b", "c")]
 
 

@@ -26,7 +26,7 @@ def test_a_verdict_has_a_shape_of_its_own():
     _, axes = plot(Effect("a", -4.0, -5.0, -3.0, "supported"), Effect("b", 2.0, 1.0, 3.0, "refuted"),
                    Effect("c", 0.5, -1.0, 2.0, "undecided"))
     assert marks(axes) == [(-4.0, "o", True), (2.0, "X", True), (0.5, "o", False)]
-    assert len({(mark.marker, name == "undecided") for name, mark in VERDICTS.items()}) == 3
+    assert len({(mark.marker, name == "undecided") for name, mark in VERDICTS.items()}) == len(VERDICTS)
 
 
 @pytest.mark.parametrize("narrow", [False, True])

@@ -36,6 +36,7 @@ from mtvae_jax.settings import (
     tuple_of,
     unknown_field,
 )
+from mtvae_jax.trackers import TRACKERS
 
 # Beyond all use, and below what takes a machine down before anything can be said.
 _WIDEST = 65536  # channels
@@ -169,6 +170,10 @@ SETTINGS = {
     "train.checkpoint_seconds": Setting(
         30.0, NOT_NEGATIVE, "number of seconds at least between the checkpoints of two epochs, which is what a kill "
         "may cost; 0: one an epoch", since="0.2.0", names_run=False,
+    ),
+    "train.trackers": Setting(
+        ("tensorboard",), tuple_of(one_of(TRACKERS), f"a tuple of {listed(TRACKERS)}, or ()", least=0),
+        "experiment trackers that show both stages; all but tensorboard are extras", since="0.2.0", names_run=False,
     ),
     # --------------------------------------------------------------- second stage: a run of its own in the same folder
     "prior.epochs": Setting(None, optional(integer(0)),

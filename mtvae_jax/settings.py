@@ -87,10 +87,10 @@ def optional(rule):
     return Rule(lambda v: v is None or rule.test(v), f"{rule.text}, or None", rule.type)
 
 
-def tuple_of(rule, meaning, most=16):
-    """Accepts one to `most` values that `rule` accepts."""
+def tuple_of(rule, meaning, least=1, most=16):
+    """Accepts `least` to `most` values that `rule` accepts."""
     return Rule(
-        lambda v: isinstance(v, (tuple, list)) and 0 < len(v) <= most and all(map(rule.test, v)), meaning, tuple
+        lambda v: isinstance(v, (tuple, list)) and least <= len(v) <= most and all(map(rule.test, v)), meaning, tuple
     )
 
 

@@ -8,6 +8,7 @@ from mtvae_jax.errors import UserError
 from mtvae_jax.judging.inception import CHANNELS, load_inception
 from mtvae_jax.judging.judge import left_out
 from mtvae_jax.methods import METHODS
+from mtvae_jax.trackers import TRACKERS
 from mtvae_jax.training.loop import count_steps
 from mtvae_jax.training.second_stage import count_labels
 
@@ -28,6 +29,8 @@ def prepare(config, *, warn):
     **Raises:** `UserError`.
     """
     check(config)
+    for name in config.train.trackers:
+        TRACKERS[name].check()
     weights = config.generation.inception
     # Files and labels are refused now, not after hours of training
     if weights is not None and not os.path.isfile(os.path.expanduser(weights)):

@@ -30,7 +30,7 @@ from mtvae_jax.workdir.directory import (
     write_json,
 )
 from mtvae_jax.workdir.fingerprint import fingerprint
-from mtvae_jax.workdir.metric_log import read_metrics
+from mtvae_jax.workdir.metric_log import read_metrics, show_summary
 
 
 @environment.own_numbers
@@ -111,6 +111,7 @@ class FirstStage:
             "headline": [*headline(config, dataset, parameters), *(f"WARNING: {note}" for note in self._notes)],
             "draw": RunFigures(self._workdir / "figures", config, dataset) if config.train.figures_every else None,
             "checkpoint_seconds": config.train.checkpoint_seconds,
+            "trackers": config.train.trackers,
         }
 
     def summarize(self, fitted, clock, *, finish=False):
@@ -158,7 +159,9 @@ class FirstStage:
             "data": describe(dataset),
         }
         write_json(workdir / "summary.json", summary)
+        show_summary(workdir, config.train.trackers, summary, epochs=len(fitted.records), step=fitted.step)
         return summary
+
 
 def headline(config, dataset, parameters):
     """What is trained on which images and device, in a few lines."""

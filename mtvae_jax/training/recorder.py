@@ -26,18 +26,18 @@ class Recorder:
     to say first; `draw(variables, log, epoch=…)`: makes figures, every `draw.every` epochs and at the end, of the best
     epoch; `stream`: where progress goes, standard output if None; `checkpoint_seconds`: that pass at least between the
     checkpoints of two epochs. The first epoch, the last and the best are saved whatever they are: the best one before
-    any that comes later.
+    any that comes later; `trackers`: names of `TRACKERS` that show what is measured.
     """
 
     def __init__(
         self, objective, directory, steps_per_epoch, *, clock, start=None, headline=(), draw=None, stream=None,
-        checkpoint_seconds=0.0,
+        checkpoint_seconds=0.0, trackers=(),
     ):  # fmt: skip
         self.objective, self.directory, self.clock = objective, Path(directory), clock
         self._steps_per_epoch, self._epochs = steps_per_epoch, objective.settings.epochs
         self._start, self._headline, self._draw, self._stream = start, headline, draw, stream
         self._checkpoint_seconds, self._saved_at, self._saved_step = checkpoint_seconds, -math.inf, None
-        self._best_unsaved = None
+        self._best_unsaved, self._trackers = None, trackers
         self._open = contextlib.ExitStack()
 
     def restore(self):
@@ -53,7 +53,8 @@ class Recorder:
         elif self._start is not None:
             state = self._start(state)
         step = int(state.step)
-        self._log = MetricLog(self.directory, resume_epoch=step // self._steps_per_epoch, records=records)
+        epoch = step // self._steps_per_epoch
+        self._log = MetricLog(self.directory, trackers=self._trackers, resume_epoch=epoch, records=records)
         self._open.callback(self._log.close)
         self._progress = Progress(total_epochs=self._epochs, steps_per_epoch=self._steps_per_epoch, stream=self._stream)
         self._open.callback(self._progress.close)

@@ -30,6 +30,7 @@ from mtvae_jax.workdir.directory import (
     write_json,
 )
 from mtvae_jax.workdir.fingerprint import fingerprint
+from mtvae_jax.workdir.metric_log import show_summary
 
 _MOST_CLASSES = 65536
 
@@ -93,6 +94,7 @@ def _train_prior(config, dataset, workdir, finish, stop_requested, stream):
         headline=[*_headline(config, parameters, model.step), *(f"WARNING: {note}" for note in notes)],
         draw=PriorFigures(workdir / "figures", model, prior, dataset) if model.config.train.figures_every else None,
         checkpoint_seconds=config.train.checkpoint_seconds,
+        trackers=config.train.trackers,
         finish=finish,
         stop_requested=stop_requested,
         stream=stream,
@@ -125,6 +127,7 @@ def _train_prior(config, dataset, workdir, finish, stop_requested, stream):
         "versions": environment.versions(),
     }
     write_json(directory / "summary.json", summary)
+    show_summary(directory, config.train.trackers, summary, epochs=len(fitted.records), step=fitted.step)
     return summary
 
 

@@ -1,23 +1,23 @@
-"""What a run has measured, epoch by epoch: `metrics.jsonl` for programs, TensorBoard events for the eye.
+"""What a run has measured, epoch by epoch: `metrics.jsonl` for programs, trackers for the eye.
 
 A value that is not finite has no place in strict JSON: it is written as the string "nan", "inf" or "-inf" and read back
 as the float it was.
 """
 
+import hashlib
 import json
-import logging
 import math
 import os
 import shutil
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from mtvae_jax.errors import UserError, number_of
+from mtvae_jax.errors import UserError, first_line, number_of, warn
 from mtvae_jax.process.distributed import on_main
-from mtvae_jax.workdir.directory import set_aside
+from mtvae_jax.trackers import TRACKERS, Run
+from mtvae_jax.workdir.directory import read_json, set_aside
 
 FILE_NAME = "metrics.jsonl"
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -29,27 +29,22 @@ class MetricLog:
     Opened again, the log forgets every epoch after `resume_epoch`, which will be run once more, and a last line that a
     crash has torn. For no epoch to be missing, `write` an epoch's record before its checkpoint is saved.
 
-    **Arguments:** `workdir`: of the run, made if missing; `tensorboard`: also write events, below
-    `workdir`/tensorboard; `resume_epoch`: epochs done so far, 0 to begin; `records`: of those epochs, as the checkpoint
-    has them, from which a damaged or missing file is written anew; None where it has none.
+    **Arguments:** `workdir`: of the run, made if missing; `trackers`: names of `TRACKERS`, which show it too;
+    `resume_epoch`: epochs done so far, 0 to begin; `records`: of those epochs, as the checkpoint has them, from which a
+    damaged or missing file is written anew; None where it has none.
     **Raises:** `UserError` if the file is damaged and there are no `records`, or it cannot be written.
     """
 
     @on_main
-    def __init__(self, workdir, *, tensorboard=True, resume_epoch=0, records=None):
+    def __init__(self, workdir, *, trackers=("tensorboard",), resume_epoch=0, records=None):
         workdir = Path(workdir)
         self._path = workdir / FILE_NAME
-        self._events, self._event_arguments = None, None
         self._notes = []
         with _writable(self._path):
             workdir.mkdir(parents=True, exist_ok=True)
             self._records = self._restored(resume_epoch, records)
             _replace(self._path, "".join(_line(record) for record in self._records))
-        if tensorboard:
-            first_step = _step(self._records[-1]) + 1 if self._records else 0
-            with _writable(workdir / "tensorboard"):
-                (workdir / "tensorboard").mkdir(exist_ok=True)
-            self._event_arguments = workdir / "tensorboard", first_step, resume_epoch
+        self._trackers = Trackers(trackers, workdir, resume_epoch, _step(self._records[-1]) if self._records else None)
         with _writable(self._path):
             self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115  open as long as the log is
 
@@ -92,8 +87,8 @@ class MetricLog:
         """Appends the record of one epoch; it is on disk when this returns.
 
         **Arguments:** `record`: dict with `epoch`, counted from 1, and `step`, the training steps so far; its other
-        values are numbers (numpy and JAX scalars too), strings, None, or lists and dicts of these. TensorBoard shows
-        the floats.
+        values are numbers (numpy and JAX scalars too), strings, None, or lists and dicts of these. Trackers show the
+        floats.
         **Raises:** `ValueError` if the epoch does not come after the last one; `UserError` if the disk is full.
         """
         record = _plain(record)
@@ -105,41 +100,96 @@ class MetricLog:
             os.fsync(self._file.fileno())
         self._records.append(record)
         scalars = {name: value for name, value in record.items() if isinstance(value, float)}
-        self._show(lambda events: events.scalars(scalars, _step(record)))
+        self._trackers.show(lambda tracker: tracker.scalars(scalars, _step(record)))
 
     @on_main
     def image(self, name, path_or_figure, step):
-        """Shows a figure in TensorBoard, if there is one.
+        """Shows a figure in the trackers, if there are any.
 
         **Arguments:** `name`: tag; `path_or_figure`: of a PNG file, or a matplotlib `Figure` not yet saved; `step`: the
         training step it belongs to.
         """
-        self._show(lambda events: events.image(name, _pixels(path_or_figure), step))
+        self._trackers.show(lambda tracker: tracker.image(name, _pixels(path_or_figure), step))
 
     @on_main
     def close(self):
-        """Flushes and closes both; closing again does nothing."""
+        """Flushes and closes the file and the trackers; closing again does nothing."""
         self._file.close()
-        self._event_arguments = None
-        if self._events is not None:
-            events, self._events = self._events, None
-            with _writable(self._path.parent / "tensorboard"):
-                events.close()
-
-    def _show(self, what):
-        """Writes to TensorBoard's events, if there are to be any."""
-        if self._event_arguments is not None:
-            with _writable(self._event_arguments[0]):
-                # Not before there is something to write: the first step need not wait a second for tensorboardX.
-                if self._events is None:
-                    self._events = _Events(*self._event_arguments)
-                what(self._events)
+        self._trackers.close()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.close()
+
+
+class Trackers:
+    """The trackers of a stage, opened when there is something to show: the first step need not wait for their imports.
+
+    One that fails is named in a warning and left out from then on; a full disk is a `UserError`, as everywhere.
+
+    **Arguments:** `names`: of `TRACKERS`; `directory`: of the stage; `resume_epoch`: epochs that are done; `last_step`:
+    of training, behind them, None where there is none.
+    """
+
+    def __init__(self, names, directory, resume_epoch, last_step):
+        directory = Path(directory)
+        first_step = 0 if last_step is None else last_step + 1
+        self._open = {}
+        self._unopened = dict.fromkeys(names, (directory, resume_epoch, first_step))
+        if "tensorboard" in names:
+            with _writable(directory / "tensorboard"):
+                (directory / "tensorboard").mkdir(exist_ok=True)
+
+    def show(self, what):
+        """Applies `what` to each tracker."""
+        for name, arguments in list(self._unopened.items()):
+            del self._unopened[name]
+            self._try(name, lambda name=name, arguments=arguments: self._open.update({
+                name: TRACKERS[name](_described(*arguments))
+            }))  # fmt: skip
+        for name, tracker in list(self._open.items()):
+            self._try(name, lambda tracker=tracker: what(tracker))
+
+    def close(self):
+        """Closes them; nothing is shown from then on."""
+        trackers, self._open, self._unopened = self._open, {}, {}
+        for name, tracker in trackers.items():
+            self._try(name, tracker.close)
+
+    def _try(self, name, action):
+        try:
+            action()
+        except (ConnectionError, TimeoutError) as error:  # of a server; no OSError of the disk
+            self._leave_out(name, error)
+        except OSError as error:
+            raise UserError(f"{name}: cannot be written ({error.strerror or error}); make room for it, or leave it out "
+                            "of config.train.trackers") from error
+        except UserError:
+            raise
+        except Exception as error:  # of somebody else's program, for which no training ends
+            self._leave_out(name, error)
+
+    def _leave_out(self, name, error):
+        self._open.pop(name, None)
+        warn(f"{name}: failed, and shows no more of this run ({first_line(error)})")
+
+
+@on_main
+def show_summary(directory, trackers, summary, *, epochs, step):
+    """Shows the final metrics of a stage in its trackers. **Arguments:** `epochs`, `step`: how many have ended."""
+    opened = Trackers(trackers, directory, epochs, step)
+    final = {name: value for name, value in summary.items() if isinstance(value, (int, float, str))}
+    opened.show(lambda tracker: tracker.summary(final, step))
+    opened.close()
+
+
+def _described(directory, resume_epoch, first_step):
+    path = directory.resolve()
+    name = path.name if not path.name.startswith("prior-") else f"{path.parent.name}/{path.name}"
+    identity = hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    return Run(directory, identity, name, read_json(directory / "config.json") or {}, resume_epoch, first_step)
 
 
 def read_metrics(workdir):
@@ -229,41 +279,6 @@ def _each(value, function):
     if isinstance(value, list):
         return [_each(item, function) for item in value]
     return function(value)
-
-
-class _Events:
-    """A file of TensorBoard's events, which from `first_step` on forgets what earlier files in `folder` say.
-
-    Written at once and not in a thread, as `SummaryWriter` does: one that dies of a full disk leaves the run waiting.
-    """
-
-    def __init__(self, folder, first_step, resume_epoch):
-        from tensorboardX import event_file_writer, summary
-        from tensorboardX.proto.event_pb2 import SessionLog
-
-        # It warns of every value that is not finite; that a run diverges is ours to say.
-        logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
-        self._summary = summary
-        # TensorBoard reads files by name, which goes on with the second they were opened in: clocks may go back.
-        self._file = event_file_writer.EventsWriter(str(folder / f"events.{resume_epoch:06d}"))
-        self._write(first_step, session_log=SessionLog(status=SessionLog.START))
-
-    def scalars(self, values, step):
-        for name, value in values.items():
-            self._write(step, summary=self._summary.scalar(name, value))
-        self._file.flush()
-
-    def image(self, name, pixels, step):
-        self._write(step, summary=self._summary.image(name, pixels, dataformats="HWC"))
-        self._file.flush()
-
-    def close(self):
-        self._file.close()
-
-    def _write(self, step, **what):
-        from tensorboardX.proto.event_pb2 import Event
-
-        self._file.write_event(Event(wall_time=time.time(), step=step, **what))
 
 
 def _pixels(path_or_figure):

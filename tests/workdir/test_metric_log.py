@@ -16,7 +16,7 @@ def record(epoch, **values):
 
 
 def write_run(workdir, epochs, **options):
-    with MetricLog(workdir, tensorboard=False, **options) as log:
+    with MetricLog(workdir, trackers=(), **options) as log:
         for epoch in epochs:
             log.write(record(epoch))
 
@@ -52,7 +52,7 @@ def scalars_shown(workdir):
 
 
 def test_each_line_is_strict_json_on_disk_as_soon_as_it_is_written(tmp_path):
-    log = MetricLog(tmp_path, tensorboard=False)
+    log = MetricLog(tmp_path, trackers=())
     for epoch in (1, 2):
         log.write(record(epoch))
         assert [json.loads(line) for line in lines(tmp_path)] == [record(e) for e in range(1, epoch + 1)]
@@ -61,7 +61,7 @@ def test_each_line_is_strict_json_on_disk_as_soon_as_it_is_written(tmp_path):
 
 
 def test_values_that_are_not_finite_are_strings_in_the_file_and_floats_when_read(tmp_path):
-    with MetricLog(tmp_path, tensorboard=False) as log:
+    with MetricLog(tmp_path, trackers=()) as log:
         log.write(record(1, **{"train/loss": math.nan, "val/kl": math.inf, "val/vq": [1.0, -math.inf]}))
 
     def refuse(constant):
@@ -76,7 +76,7 @@ def test_values_that_are_not_finite_are_strings_in_the_file_and_floats_when_read
 
 
 def test_numpy_scalars_are_written_as_numbers(tmp_path):
-    with MetricLog(tmp_path, tensorboard=False) as log:
+    with MetricLog(tmp_path, trackers=()) as log:
         log.write({"epoch": np.int64(1), "step": np.int32(7), "a": np.float32(0.1), "b": np.array(2.5), "c": np.True_})
     assert json.loads(lines(tmp_path)[0]) == {"epoch": 1, "step": 7, "a": float(np.float32(0.1)), "b": 2.5, "c": True}
 
@@ -85,7 +85,7 @@ def test_resumed_run_has_every_epoch_once(tmp_path):
     write_run(tmp_path, [1, 2, 3, 4])
     write_run(tmp_path, [3, 4, 5], resume_epoch=2)
     assert [r["epoch"] for r in read_metrics(tmp_path)] == [1, 2, 3, 4, 5]
-    with MetricLog(tmp_path, tensorboard=False, resume_epoch=5) as log:
+    with MetricLog(tmp_path, trackers=(), resume_epoch=5) as log:
         assert log.records == [record(epoch) for epoch in range(1, 6)]
 
 
@@ -124,7 +124,7 @@ def test_opening_leaves_the_old_file_until_the_new_one_is_whole(tmp_path, monkey
 
     monkeypatch.setattr("mtvae_jax.workdir.metric_log.os.replace", power_cut)
     with pytest.raises(KeyboardInterrupt):
-        MetricLog(tmp_path, tensorboard=False, resume_epoch=1)
+        MetricLog(tmp_path, trackers=(), resume_epoch=1)
     assert lines(tmp_path) == before
 
 
@@ -135,7 +135,7 @@ def test_a_second_line_for_an_epoch_replaces_the_first(tmp_path):
 
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_an_epoch_is_not_written_twice(tmp_path, epoch):
-    with MetricLog(tmp_path, tensorboard=False) as log:
+    with MetricLog(tmp_path, trackers=()) as log:
         log.write(record(2))
         with pytest.raises(ValueError, match=f"epoch {epoch} "):
             log.write(record(epoch))
@@ -209,8 +209,8 @@ def test_images_reach_the_events_from_a_file_and_from_a_figure(tmp_path):
     assert (np.asarray(decoded) == 127).all(axis=-1).mean() > 0.5
 
 
-def test_without_tensorboard_there_are_no_events_and_images_are_ignored(tmp_path):
-    with MetricLog(tmp_path, tensorboard=False) as log:
+def test_without_trackers_there_are_no_events_and_images_are_ignored(tmp_path):
+    with MetricLog(tmp_path, trackers=()) as log:
         log.image("nothing", "missing.png", 1)
     log.close()
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]

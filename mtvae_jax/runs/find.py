@@ -11,7 +11,7 @@ from mtvae_jax.runs.run import Damaged, entries, is_real_folder, read_json
 from mtvae_jax.workdir import lock
 
 # In a run: there are no other runs in these.
-OF_A_RUN = re.compile(r"checkpoints|figures|tensorboard|prior-[0-9a-f]{8}")
+OF_A_RUN = re.compile(r"checkpoints|figures|tensorboard|wandb|prior-[0-9a-f]{8}")
 # As `mtvae_jax.workdir.directory.default_workdir` names them.
 _DEFAULT_NAME = re.compile(r"[a-z]+_[a-z]+-.+-[0-9a-f]{8}", re.DOTALL)
 

@@ -99,7 +99,7 @@ def sampler(config, shape, *, batch=SAMPLED):
     height, width, channels = shape
     m = _array((batch, height, width, channels + 1), jnp.float32) if prior.sees_pixels else None
     # Mapped over the devices, which it is not elsewhere: for those it is to be compiled.
-    sample = jax.pmap(functools.partial(prior._network.apply, method="sample"), axis_name=BATCH_AXIS)
+    sample = jax.pmap(functools.partial(prior.network.apply, method="sample"), axis_name=BATCH_AXIS)
     return sample, _on_each_device((prior.variable_shapes(), keys, m, None))
 
 

@@ -78,7 +78,7 @@ class Decoder(nn.Module):
             return x
         use_bias = not self.normalise
         known = Conv(x.shape[-1], 3, use_bias=use_bias, dtype=self.dtype, name=f"context_{layer}")(finer[layer])
-        return x + for_each_draw(known, len(x))
+        return x + for_each_draw(known, x.shape[0])
 
     def _join(self, z, m, smallest, train):
         """The map [B, h, w, F] from which the convolutions start."""

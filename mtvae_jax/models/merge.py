@@ -63,7 +63,7 @@ class DenseMerge(nn.Module):
         x = nn.Dense(features, dtype=self.dtype, kernel_init=init(z.shape[1]), name="z")(z)
         if m is not None:
             known = _PixelDense(features, init(inputs_m), self.dtype, self.grid_stride, name="m")(m, train)
-            x = x + for_each_draw(known, len(x))
+            x = x + for_each_draw(known, x.shape[0])
         return x.reshape(-1, *self.shape)
 
 
@@ -125,7 +125,7 @@ class SpatialMerge(nn.Module):
     def __call__(self, z, m, *, train=False):
         """z [B, Z] or [B, h, w, D] and m [B, H, W, C+1] → [B, h, w, F]."""
         common = {"normalise": self.normalise, "dtype": self.dtype, "axis_name": self.axis_name}
-        m = for_each_draw(Encoder(self.hidden_dims, **common, name="m")(m, train), len(z))
+        m = for_each_draw(Encoder(self.hidden_dims, **common, name="m")(m, train), z.shape[0])
         if z.ndim == 2:
             z = DenseMerge(self.shape, self.dtype, name="z")(z)
         x = jnp.concatenate([z.astype(self.dtype), m], axis=-1)
@@ -159,14 +159,14 @@ class ContextMerge(nn.Module):
         """z [S·B, Z] or [S·B, h, w, D], S draws of it for each m, and the maps of m [B, …] → [S·B, h, w, F]."""
         if z.ndim == 2:
             z = DenseMerge(self.shape, self.dtype, name="z")(z)
-        x = jnp.concatenate([z.astype(self.dtype), for_each_draw(seen[-1], len(z))], axis=-1)
+        x = jnp.concatenate([z.astype(self.dtype), for_each_draw(seen[-1], z.shape[0])], axis=-1)
         x = Conv(self.shape[-1], 3, use_bias=not self.normalise, dtype=self.dtype, name="conv")(x)
         return NormActivation(self.normalise, self.dtype, self.axis_name, name="norm")(x, train)
 
 
 def for_each_draw(x, rows):
     """x [B, …] over and over, [rows, …]; rows is a multiple of B."""
-    return x if len(x) == rows else jnp.tile(x, (rows // len(x),) + (1,) * (x.ndim - 1))
+    return x if x.shape[0] == rows else jnp.tile(x, (rows // x.shape[0],) + (1,) * (x.ndim - 1))
 
 
 # Names of `model.merge` → the layer in which z and m meet.

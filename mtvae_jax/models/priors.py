@@ -206,12 +206,12 @@ class GaussianPrior(nn.Module):
     def _parameters(self, m, train):
         """Mean [B, Z] and the lower triangular factor of the precision [B, Z, Z]."""
         features = self.encoder(m, train)
-        hidden = nn.leaky_relu(self.hidden(features.reshape(len(features), -1)))
+        hidden = nn.leaky_relu(self.hidden(features.reshape(features.shape[0], -1)))
         moments = self.moments(hidden).astype(jnp.float32)
         mean, log_diagonal, below = jnp.split(moments, [self.latent_dim, 2 * self.latent_dim], axis=-1)
         rows, columns = np.tril_indices(self.latent_dim, -1)
         diagonal = np.arange(self.latent_dim)
-        factor = jnp.zeros((len(mean), self.latent_dim, self.latent_dim))
+        factor = jnp.zeros((mean.shape[0], self.latent_dim, self.latent_dim))
         factor = factor.at[:, diagonal, diagonal].set(jnp.exp(log_diagonal), unique_indices=True)
         return mean, factor.at[:, rows, columns].set(below, unique_indices=True)
 

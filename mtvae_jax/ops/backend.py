@@ -4,6 +4,8 @@ On a processor it is the arithmetic of a step that takes time, on a GPU the numb
 one after another.
 """
 
+import contextlib
+import contextvars
 from typing import NamedTuple
 
 import jax
@@ -53,6 +55,20 @@ GPU = Backend(
 _BACKENDS = {"cpu": PROCESSOR, "gpu": GPU}
 
 
+_any_number = contextvars.ContextVar("any_number", default=False)
+
+
+@contextlib.contextmanager
+def for_any_number():
+    """Meanwhile programs are traced for a number of images that is a symbol, which nothing can be cut by."""
+    token = _any_number.set(True)
+    try:
+        yield
+    finally:
+        _any_number.reset(token)
+
+
 def backend():
     """The `Backend` of the devices that programs are traced for."""
-    return _BACKENDS.get(jax.default_backend(), GPU._replace(options={}))
+    ways = _BACKENDS.get(jax.default_backend(), GPU._replace(options={}))
+    return ways._replace(patch_bytes=None) if _any_number.get() else ways

@@ -133,7 +133,7 @@ def _lax_features(images, kernel, geometry):
 
 
 def _lax_images(features, kernel, geometry):
-    images = jax.ShapeDtypeStruct((len(features), *geometry.image_size, kernel.shape[2]), features.dtype)
+    images = jax.ShapeDtypeStruct((features.shape[0], *geometry.image_size, kernel.shape[2]), features.dtype)
     (images,) = jax.linear_transpose(lambda images: _lax_features(images, kernel, geometry), images)(features)
     return images
 
@@ -212,7 +212,7 @@ def _to_features(images, kernel, geometry):
     def product(images):
         return _dot(_gather(images, geometry), matrix, ((3,), (0,))).astype(images.dtype)
 
-    return _map_slices(product, images, _num_slices(len(images), kernel.shape[2], geometry))
+    return _map_slices(product, images, _num_slices(images.shape[0], kernel.shape[2], geometry))
 
 
 def _to_images(features, kernel, geometry):
@@ -222,7 +222,7 @@ def _to_images(features, kernel, geometry):
     def product(features):
         return _scatter(_dot(features, matrix, ((3,), (1,))), geometry).astype(features.dtype)
 
-    return _map_slices(product, features, _num_slices(len(features), kernel.shape[2], geometry))
+    return _map_slices(product, features, _num_slices(features.shape[0], kernel.shape[2], geometry))
 
 
 def _to_kernel(images, features, geometry):
@@ -238,7 +238,7 @@ def _to_kernel(images, features, geometry):
         # Eigen copies the first operand of such a product: let it be the narrower one, which XLA must not see through.
         return lax.optimization_barrier(_dot(features, patches, ((0,), (0,)))).T
 
-    matrix = _sum_slices(product, images, features, _num_slices(len(images), channels, geometry))
+    matrix = _sum_slices(product, images, features, _num_slices(images.shape[0], channels, geometry))
     return matrix.reshape(*geometry.kernel_size, channels, num_features).astype(images.dtype)
 
 
@@ -260,7 +260,7 @@ def _dot(a, b, contracted_axes):
 def _gather(images, geometry):
     """Images [B, H, W, C] → patches [B, h, w, kh·kw·C]."""
     if geometry.image_size == geometry.kernel_size and not any(map(sum, geometry.padding)):
-        return images.reshape(len(images), 1, 1, -1)
+        return images.reshape(images.shape[0], 1, 1, -1)
     if images.shape[3] <= _FEW_CHANNELS:
         return _gather_by_axis(images, geometry)
     stride, (height, width) = geometry.stride, geometry.feature_size
@@ -329,9 +329,11 @@ def _overlap_add(taps, axis, size, stride, before):
 
 def _num_slices(batch, channels, geometry):
     """Into how many equal slices a batch is cut: as few as their patches in float32 allow."""
-    image_bytes = 4 * math.prod(geometry.feature_size) * math.prod(geometry.kernel_size) * channels
     bound = backend().patch_bytes
-    most = batch if bound is None else max(bound // image_bytes, 1)
+    if bound is None:
+        return 1
+    image_bytes = 4 * math.prod(geometry.feature_size) * math.prod(geometry.kernel_size) * channels
+    most = max(bound // image_bytes, 1)
     return next(n for n in range(1, batch + 1) if batch % n == 0 and batch // n <= most)
 
 

@@ -6,24 +6,23 @@ import numbers
 import os
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mtvae_jax.conditioning import condition
 from mtvae_jax.config import from_dict
-from mtvae_jax.errors import UserError, first_line, number_of, warn
+from mtvae_jax.errors import UserError, number_of, warn
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.objective import reconstruct_unconditioned
 from mtvae_jax.process.environment import own_numbers
 from mtvae_jax.trained.acquisition import greedy_pixels
+from mtvae_jax.trained.inputs import as_array, as_images, check_count, check_key, without_hidden
 from mtvae_jax.trained.masks import unlike_training
 from mtvae_jax.trained.prior import LearnedPrior, load_prior
 from mtvae_jax.workdir.checkpoints import read_checkpoint
 from mtvae_jax.workdir.directory import read_run, user_path
 
 _BATCH_SIZES = (1, 4, 16, 64, 256)  # a program each
-_MOST_DRAWS = 2**24
 _LEAST_VARIANCE = 1e-4  # of a pixel's noise; codes have no variance of their own
 
 
@@ -103,9 +102,92 @@ class Model:
         """q(z|x) of each image: codes int32 [N, h, w], or mean and log-variance, float32 [N, 2, Z]."""
         return self._encoded("posterior", images, None)
 
+    @own_numbers
+    def codes(self, images):
+        """The codes of each image, int32 [N, h, w], in 0 … K − 1. **Raises:** `UserError` where z is no codes."""
+        if self._network.latent.num_codes is None:
+            raise UserError(f"codes: a {self.config.model.latent} z is no codes; encode gives z")
+        return self._encoded("posterior", images, None)
+
+    @own_numbers
+    def decode(self, z, images=None, mask=None):
+        """x̂ of each z, as `encode` gives it, from z alone or with the pixels of `images` that `mask` reveals.
+
+        **Arguments:** `z`: float [N, …], or codes, int [N, h, w]; `images`, `mask`: both or neither, as in `sample`.
+        **Returns:** float32 [N, H, W, C]. **Raises:** `UserError` as `sample`.
+        """
+        _both_or_neither("decode", images, mask)
+        z, network = as_array("z", z), self._network
+        if z.dtype.kind in "iu" and network.latent.num_codes is not None:
+            grid, most = network.latent.grid, network.latent.num_codes - 1
+            if z.shape[1:] != tuple(grid) or len(z) == 0 or z.min() < 0 or z.max() > most:
+                shape = ", ".join(map(str, grid))
+                raise UserError(f"z: codes must have the shape (N, {shape}), N at least 1, and lie in 0 … {most}")
+            z = _batched(lambda codes: _embed(network, self.variables, codes), z.astype(np.int32))
+        shape = self._z_shape()
+        if z.shape[1:] != shape or len(z) == 0 or not np.issubdtype(z.dtype, np.floating) or not np.isfinite(z).all():
+            raise UserError(f"z: must be finite floats of shape ({', '.join(map(str, ('N', *shape)))}), as encode "
+                            f"gives them; has shape {z.shape} and type {z.dtype}")
+        if images is not None:
+            images = as_images(without_hidden(images, mask), self.image_shape)
+            if len(images) != len(z):
+                raise UserError(f"images: must be as many as there are z; got {len(images)} and {len(z)}")
+        return self._decode(z.astype(np.float32), self._revealed(images, mask))
+
+    @own_numbers
+    def interpolate(self, a, b, steps):
+        """x̂ on the way from each image of `a` to the one of `b`, from z alone: the first are the reconstructions of
+        `a`, the last those of `b`.
+
+        A normal z turns from one to the other (spherical interpolation: between two draws from N(0, I) a straight line
+        passes places where there are hardly any); of codes the embeddings are mixed.
+
+        **Arguments:** `a`, `b`: images [N, H, W, C]; `steps`: how many, at least 2.
+        **Returns:** float32 [steps, N, H, W, C]. **Raises:** `UserError` for a model that always needs revealed pixels.
+        """
+        check_count("steps", steps)
+        if steps < 2:
+            raise UserError(f"steps = {steps}: must be at least 2, the two ends")
+        a, b = self.encode(a), self.encode(b)
+        if len(a) != len(b):
+            raise UserError(f"b: must be as many images as a; got {len(b)} and {len(a)}")
+        between = self._network.latent.between
+        return np.stack([self.decode(np.asarray(between(a, b, share))) for share in np.linspace(0, 1, steps)])
+
+    @own_numbers
+    def traverse(self, images, dimension, values, mask=None):
+        """x̂ of each image with one dimension of its z set to each of `values`, the others as they are.
+
+        **Arguments:** `images`; `dimension`: in 0 … Z − 1; `values`: floats [V]; z ~ N(0, I), so −3 … 3 is its range;
+        `mask`: which of the images' pixels the decoder sees, None for z alone.
+        **Returns:** float32 [V, N, H, W, C]. **Raises:** `UserError` for codes, which have no dimensions of that kind.
+        """
+        if self._network.latent.num_codes is not None:
+            raise UserError(f"traverse: a {self.config.model.latent} z is codes, of which no dimension can be set")
+        values = as_array("values", values)
+        if values.ndim != 1 or len(values) == 0 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+            raise UserError("values: must be a list of finite numbers")
+        size = self.config.model.latent_dim
+        if not isinstance(dimension, numbers.Integral) or isinstance(dimension, bool) or not 0 <= dimension < size:
+            raise UserError(f"dimension = {dimension!r}: must be an integer in 0 … {size - 1}")
+        z, known = self.encode(images), None if mask is None else images
+        here = np.arange(size) == dimension
+        return np.stack([self.decode(np.where(here, np.float32(value), z), known, mask) for value in values])
+
+    def export(self, path):
+        """Writes encoder and decoders as programs that need JAX alone; see `mtvae_jax.trained.export.export`."""
+        from mtvae_jax.trained.export import export  # its libraries are an extra
+
+        export(self, path)
+
+    def _z_shape(self):
+        """Of one image."""
+        image = jax.ShapeDtypeStruct((1, *self.image_shape), np.float32)
+        return jax.eval_shape(functools.partial(_encode, self._network), self.variables, image, None).z.shape[1:]
+
     def _encoded(self, part, images, key):
-        _check_key(key)
-        images = self._images(images)
+        check_key(key)
+        images = as_images(images, self.image_shape)
 
         def encode(images, position):
             keys = None if key is None else _keys(key, position)
@@ -123,9 +205,9 @@ class Model:
         **Raises:** `UserError` for a mask that the model cannot use, or cannot do without, and for several draws of
         codes.
         """
-        images = self._images(images)
-        _check_count("num_samples", num_samples)
-        _check_key(key)
+        images = as_images(images, self.image_shape)
+        check_count("num_samples", num_samples)
+        check_key(key)
         if num_samples > 1 and key is None:
             raise UserError(f"num_samples = {num_samples}: several draws need a key, such as jax.random.key(0)")
         if num_samples > 1 and self._network.latent.num_codes is not None:
@@ -160,14 +242,13 @@ class Model:
         **Raises:** `UserError` for a model that cannot do without revealed pixels, or a prior that it has not; and as
         `reconstruct`.
         """
-        _check_count("n", n)
+        check_count("n", n)
         if key is None:
             raise UserError("key = None: draws need a key, such as jax.random.key(0)")
-        _check_key(key)
-        if (images is None) != (mask is None):
-            raise UserError("sample: images and mask say together which pixels are known; give both or neither")
+        check_key(key)
+        _both_or_neither("sample", images, mask)
         prior = self._which_prior(prior, mask)
-        images = None if images is None else self._images(_without_hidden(images, mask))
+        images = None if images is None else as_images(without_hidden(images, mask), self.image_shape)
         labels = self._labels(n if images is None else len(images), labels, prior)
         if images is None:
             self._revealed(np.zeros((0, *self.image_shape), np.float32), None)
@@ -191,8 +272,8 @@ class Model:
         **Returns:** int32 [N, n, 2], row and column, the most telling first.
         **Raises:** `UserError` as `sample`, and for an `n` that is too large.
         """
-        _check_count("n", n)
-        _check_count("draws", draws)
+        check_count("n", n)
+        check_count("draws", draws)
         if draws < 2:
             raise UserError(f"draws = {draws}: a variance needs at least 2")
         sampled = self.sample(draws, key, images, mask)
@@ -248,7 +329,7 @@ class Model:
                     "its command again",
                 )
             return None
-        labels = _array("labels", labels)
+        labels = as_array("labels", labels)
         if labels.shape != (num,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
             raise UserError(f"labels: must be {num} integers in 0 … {classes - 1}")
         unseen = [] if counts is None else labels[np.asarray(counts)[labels] == 0]
@@ -271,7 +352,7 @@ class Model:
             return None
         if not self.method.conditional_decoder:
             raise UserError(f"mask: a {name} model has no decoder that sees pixels; leave the mask out")
-        mask = _array("mask", mask)
+        mask = as_array("mask", mask)
         height, width, _ = self.image_shape
         allowed = (len(images), height, width, 1), (height, width, 1)
         if mask.shape not in allowed:
@@ -285,22 +366,9 @@ class Model:
                 warn(unlike)
         return _batched(_condition, images, np.broadcast_to(mask, allowed[0]))
 
-    def _images(self, images):
-        images = _array("images", images)
-        if images.shape[1:] != self.image_shape or images.ndim != 4 or len(images) == 0:
-            shape = ", ".join(map(str, self.image_shape))
-            raise UserError(f"images: have shape {images.shape}, must be (N, {shape}) with N at least 1")
-        if images.dtype == np.uint8:
-            return _not_black(images.astype(np.float32) / 255.0)
-        floats = jnp.issubdtype(images.dtype, np.floating)  # bfloat16 is one to JAX alone
-        if floats and np.isnan(images).any():
-            raise UserError(
-                "images: hold NaN; must be uint8, or floats in [0, 1]; where pixels are not known, sample with images "
-                "and a mask looks at the revealed ones alone"
-            )
-        if not floats or images.min() < 0 or images.max() > 1:
-            raise UserError("images: must be uint8, or floats in [0, 1]")
-        return _not_black(images.astype(np.float32))
+def _both_or_neither(method, images, mask):
+    if (images is None) != (mask is None):
+        raise UserError(f"{method}: images and mask say together which pixels are known; give both or neither")
 
 
 def _batched(function, *arrays):
@@ -347,39 +415,3 @@ def load(workdir, which="best", *, prior=True):
     return model if prior else model.with_prior(None)
 
 
-def _check_count(name, value):
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not 1 <= value <= _MOST_DRAWS:
-        raise UserError(f"{name} = {value!r}: must be an integer of at least 1, and at most {_MOST_DRAWS:,}")
-
-
-def _check_key(key):
-    # Of old-style keys, uint32 [2], one and a batch look alike.
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if key is not None and not (typed and key.ndim == 0):
-        raise UserError(f"key = {key!r}: must be one typed key, such as jax.random.key(0)")
-
-
-def _not_black(images):
-    """The images, with a warning where none of their pixels is brighter than the first level above black."""
-    if 0 < images.max() <= 1.001 / 255:
-        warn(
-            "images: no pixel is brighter than 1/255, so the model sees black; integers are read as 0 … 255 and floats "
-            "as 0 … 1: multiply integers of 0 and 1, or floats divided by 255 twice, by 255",
-        )
-    return images
-
-
-def _without_hidden(images, mask):
-    """The images, with black for whatever a user's floats have at hidden pixels: NaN, or a number for "not known"."""
-    images, mask = _array("images", images), _array("mask", mask)
-    each = (*images.shape[:3], 1)
-    if mask.shape not in (each, each[1:]) or not jnp.issubdtype(images.dtype, np.floating):
-        return images
-    return np.where(mask == 0, np.zeros((), images.dtype), images)
-
-
-def _array(name, values):
-    try:
-        return np.asarray(values)
-    except Exception as error:  # whatever the object that was given raises
-        raise UserError(f"{name}: cannot be made a NumPy array ({first_line(error)})") from error

@@ -35,7 +35,7 @@ class LearnedPrior:
         self.variables = variables
         self.sees_pixels = config.prior.unconditional < 1
         self.knows_nothing_revealed = config.prior.unconditional > 0
-        self._network = build_prior(config, image_shape, num_classes, label_counts, axis_name=None)
+        self.network = build_prior(config, image_shape, num_classes, label_counts, axis_name=None)
 
     @classmethod
     def within(cls, network, config, image_shape, variables):
@@ -44,7 +44,7 @@ class LearnedPrior:
         **Arguments:** `network`, `variables`: the model's.
         """
         prior = cls(config, image_shape, 0, variables)
-        prior._network = network
+        prior.network = network
         return prior
 
     def with_variables(self, variables):
@@ -62,12 +62,12 @@ class LearnedPrior:
         if self.sees_pixels and m is None:
             height, width, channels = self.image_shape
             m = np.zeros((len(keys), height, width, channels + 1), np.float32)
-        return _sample(self._network, self.variables, keys, m if self.sees_pixels else None, labels)
+        return _sample(self.network, self.variables, keys, m if self.sees_pixels else None, labels)
 
     def variable_shapes(self):
         """Shapes and types of its variables."""
         latent = build_latent(self.config, self.image_shape, axis_name=None)
-        init = functools.partial(init_prior, self._network, latent, self.config, self.image_shape)
+        init = functools.partial(init_prior, self.network, latent, self.config, self.image_shape)
         return jax.eval_shape(init, jax.random.key(0))
 
     def rows(self, posterior, images, labels):

@@ -61,7 +61,7 @@ def drawn_labels(model, monkeypatch, n, *given, **arguments):
     seen = []
     prior = copy.copy(model.prior)
     prior.variables = {}
-    prior._network = CodePrior(None, Labels(prior.num_classes), (2, 2), tuple(prior.label_counts))
+    prior.network = CodePrior(None, Labels(prior.num_classes), (2, 2), tuple(prior.label_counts))
     model = model.with_prior(prior)
     monkeypatch.setattr(Model, "_decode", lambda _, z, m: seen.append(np.asarray(z)) or z)
     monkeypatch.setattr("mtvae_jax.trained.model._embed", lambda network, variables, codes: codes)

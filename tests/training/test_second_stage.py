@@ -358,7 +358,7 @@ def test_the_bound_counts_the_label_but_not_in_a_second_stage_that_an_earlier_ve
 
 def test_nats_of_codes_are_minus_the_sum_of_their_log_probabilities(loaded, tiny):
     model = loaded("vq", "multi_decoder", False)
-    module, variables = model.prior._network, model.prior.variables
+    module, variables = model.prior.network, model.prior.variables
     codes = model.posterior(tiny.test)
     m = condition(tiny.test / np.float32(255), np.ones(SHAPE, bool))
 
@@ -434,7 +434,7 @@ def test_sampling_does_not_depend_on_the_number_of_samples(loaded):
 def test_labels_choose_the_class(loaded, tiny):
     model = loaded("vq", "plain", True)
     assert model.prior.num_classes == 3
-    module, variables = model.prior._network, model.prior.variables
+    module, variables = model.prior.network, model.prior.variables
     codes = model.posterior(tiny.test)
     nats = jax.jit(lambda labels: module.apply(variables, codes, None, labels, method="nats"))
     assert np.abs(nats(np.zeros(8, np.int32)) - nats(np.ones(8, np.int32))).min() > 1e-4

@@ -36,6 +36,10 @@ class CodeLatent(nn.Module):
         """Draws z [num, h, w, D] of codes that are all equally likely, as before a prior has been learned."""
         return self.embed(jax.random.randint(key, (num, *self.grid), 0, self.num_codes))
 
+    def between(self, a, b, share):
+        """The mixture of the embeddings; between two codes there is none."""
+        return (1 - share) * a + share * b
+
     @property
     def posterior_row(self):
         return jax.ShapeDtypeStruct(self.grid, jnp.int32)

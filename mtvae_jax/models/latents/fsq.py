@@ -74,7 +74,7 @@ class FiniteScalarQuantiser(codes.CodeLatent):
         rounded = jnp.round(bounded)
         z = straight_through(bounded, rounded) / half_widths(self.levels)
         indices = to_codes(rounded, self.levels)
-        chosen = jax.nn.one_hot(indices.reshape(len(indices), -1), self.num_codes)  # [B, h·w, K]
+        chosen = jax.nn.one_hot(indices.reshape(indices.shape[0], -1), self.num_codes)  # [B, h·w, K]
         return LatentOutput(z, {"usage": jnp.mean(chosen, axis=1)}, indices)
 
     def embed(self, indices):

@@ -19,6 +19,10 @@ DEFAULT_VARIANCE = 0.01
 # The variance over images of a dimension's posterior mean from which on it is active (Burda et al. 2016).
 _ACTIVE_VARIANCE = 0.01
 
+# Sine of the angle between two z below which the way from one to the other is a straight line.
+_STRAIGHT = 1e-3
+_NO_LENGTH = 1e-6
+
 # Nats of the whole posterior. KL(q(z|x) ‖ p(z)), averaged over images, is at least what z tells of x: here less than
 # 1/69 bit an image, which no decoder can make use of.
 LEAST_KL = 0.01
@@ -92,6 +96,21 @@ class GaussianLatent(nn.Module):
 
     def embed(self, z):
         return z
+
+    def between(self, a, b, share):
+        """Turns direction a into b (Shoemake 1985, "Animating rotation with quaternion curves") while the length goes
+        from one to the other; a, b float [B, Z].
+        """
+        lengths = [jnp.linalg.norm(z, axis=-1, keepdims=True) for z in (a, b)]
+        first, second = (z / jnp.maximum(length, _NO_LENGTH) for z, length in zip((a, b), lengths, strict=True))
+        angle = jnp.arccos(jnp.clip(jnp.sum(first * second, -1, keepdims=True), -1, 1))
+        sine = jnp.sin(angle)
+        shares = jnp.sin((1 - share) * angle), jnp.sin(share * angle)
+        turned = (shares[0] * first + shares[1] * second) / jnp.where(sine == 0, 1, sine)
+        length = (1 - share) * lengths[0] + share * lengths[1]
+        # Of one direction, of opposite ones or of none there is no turn, or no one turn
+        no_turn = (sine < _STRAIGHT) | (jnp.minimum(*lengths) < _NO_LENGTH)
+        return jnp.where(no_turn, (1 - share) * a + share * b, length * turned)
 
     @property
     def posterior_row(self):

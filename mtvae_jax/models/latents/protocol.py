@@ -75,6 +75,9 @@ class Latent(Protocol):
 
     # What it computes without, also outside of `apply`
 
+    def between(self, a, b, share) -> jax.Array:
+        """Returns z [B, …] on the way from z `a` to z `b`: `a` where `share` is 0, `b` where it is 1."""
+
     num_codes: int | None  # K, the values that a code may have; None where z is continuous
     codes_per_image: int  # that a prior predicts one by one; 1 where z is one thing
     posterior_row: jax.ShapeDtypeStruct  # what is known of q(z|x) for one image

@@ -154,7 +154,7 @@ class VectorQuantiser(codes.CodeLatent):
         codebook = self.codebook if self.ema_decay is None else lax.stop_gradient(self.codebook)
         indices = nearest_codes(lax.stop_gradient(z_e), codebook)
         z_q = _rows(codebook, indices)
-        chosen = jax.nn.one_hot(indices.reshape(len(indices), -1), self.codebook_size)  # [B, h·w, K]
+        chosen = jax.nn.one_hot(indices.reshape(indices.shape[0], -1), self.codebook_size)  # [B, h·w, K]
         if train and self.keeps_averages and not self.is_initializing():
             self._follow(lax.stop_gradient(z_e), chosen, keys)
         from_centre = z_e - lax.stop_gradient(jnp.mean(self.codebook, axis=0))

@@ -40,7 +40,7 @@ def sample(network, keys, size, context, labels, temperature):
         _, (codes, embedded) = lax.scan(draw_column, (left, call("empty_columns", left)), columns)
         return (_join(embedded, axis=2), row_caches), codes.T
 
-    above = jnp.zeros((len(keys), 1, width, network.hidden_dim), network.dtype)
+    above = jnp.zeros((keys.shape[0], 1, width, network.hidden_dim), network.dtype)
     rows = jnp.arange(height), None if context is None else _split(context, axis=1)
     _, codes = lax.scan(draw_row, (above, call("empty_rows", above)), rows)
     return jnp.moveaxis(codes, 0, 1)
@@ -57,7 +57,7 @@ def sample_plain(network, keys, size, context, labels, temperature):
         noise = _noise(keys, position[None], network.num_codes)[0]
         return codes.at[:, y, x].set(_choose(logits[:, y, x], noise, temperature))
 
-    return lax.fori_loop(0, height * width, draw, jnp.zeros((len(keys), height, width), jnp.int32))
+    return lax.fori_loop(0, height * width, draw, jnp.zeros((keys.shape[0], height, width), jnp.int32))
 
 
 def _noise(keys, positions, num_codes):

@@ -188,7 +188,7 @@ SETTINGS = {
             "first_kernel_size": (5, odd(_LARGEST_KERNEL),
                                   "side of the first layer's kernel, which does not see its own position, codes"),
             "dropout": (0.1, FRACTION, "share of channels that is dropped in training"),
-            "class_conditional": (False, switch(), "whether codes are predicted given the class of the image"),
+            "class_conditional": (False, switch(), "whether z is predicted given the class of the image"),
             "unconditional": (0.5, number("a number in 0 … 1", lambda v: 0 <= v <= 1),
                               "share of training images whose m is left empty, so that p(z) is learned too"),
         }.items()
@@ -287,7 +287,7 @@ def resolve(config, image_shape):
             prior.epochs = 0 if prior.joint else config.train.epochs
         if not METHODS[config.model.method].conditional_decoder:
             prior.unconditional = 1.0  # there are no revealed pixels
-        elif latent.knows_prior:
+        elif latent.knows_prior and not prior.class_conditional:
             prior.unconditional = 0.0
         _check_normalised(config, height, width)
         latent.resolve(config, math.prod(image_shape))
@@ -406,9 +406,10 @@ def model_name(config):
 
 
 def has_second_stage(config):
-    """Whether there is a prior to learn: p(z) where it is not known, p(z|m) where a decoder sees pixels."""
-    learnable = not LATENTS[config.model.latent].knows_prior or METHODS[config.model.method].conditional_decoder
-    return learnable and config.prior.epochs > 0
+    """Whether there is a prior to learn: p(z) where it is not known, p(z|y) with classes, p(z|m) where a decoder sees
+    pixels."""
+    known = LATENTS[config.model.latent].knows_prior and not config.prior.class_conditional
+    return (not known or METHODS[config.model.method].conditional_decoder) and config.prior.epochs > 0
 
 
 def _check_together(config):
@@ -445,6 +446,9 @@ def _check_together(config):
             f"config.prior.epochs = {config.prior.epochs}: p(z|m) is learned along with the model, by "
             "config.prior.joint = True, and has no epochs of its own; must be None or 0"
         )
+    if config.prior.joint and config.prior.class_conditional:
+        raise UserError("config.prior.class_conditional = True: p(z|m) that is learned along with the model sees no "
+                        "classes; must be False, or config.prior.joint False")
     for section, settings in (("train", train), ("prior", config.prior)):
         epochs = train.epochs if settings.epochs is None else settings.epochs
         if epochs > 0 and settings.warmup_epochs >= epochs:

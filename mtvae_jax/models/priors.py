@@ -82,12 +82,48 @@ def _context_encoder(config, axis_name, *, residual_layers):
     return encoder if network is None else GridContext(encoder)
 
 
-class CodePrior(nn.Module):
-    """A Gated PixelCNN over the grid of codes, every position of which sees the revealed pixels (thesis 2.5.1).
+class KnowsClasses:
+    """p(y|m) of a prior that learns label and latent together, p(y, z|m) = p(y|m) · p(z|m, y).
 
-    With classes it is a prior of label and codes together, p(y, codes | m) = p(y|m) · p(codes | m, y). p(y) are the
-    frequencies in training, and so is p(y|m) where nothing is revealed; elsewhere a head on the features of m learns
-    by what it is off them: p(y|m) ∝ p(y) · exp(head(m)_y).
+    p(y) are the frequencies in training, and so is p(y|m) where nothing is revealed; elsewhere a head on the features
+    of m learns by what it is off them: p(y|m) ∝ p(y) · exp(head(m)_y). A module with it has `encoder`, `num_classes`
+    and `label_counts`.
+    """
+
+    def _setup_labels(self, hidden_dim, dtype):
+        if self.encoder is not None and self.label_counts is not None:
+            self.label_hidden = nn.Dense(4 * hidden_dim, dtype=dtype)
+            # From p(y) on
+            self.label = nn.Dense(len(self.label_counts), kernel_init=nn.initializers.zeros, dtype=jnp.float32)
+
+    def label_probabilities(self, m):
+        """p(y|m), float32 [B, classes]."""
+        return jax.nn.softmax(self._label_logits(self._features(m, False), m, len(m)))
+
+    def _features(self, m, train):
+        return None if self.encoder is None else self.encoder(m, train)
+
+    def _label_logits(self, features, m, num):
+        """log p(y|m) up to a constant, float32 [B, classes]; minus infinity for labels that never occur."""
+        if self.label_counts is None:
+            return jnp.zeros((num, self.num_classes))
+        counts = np.array(self.label_counts, np.float64)
+        with np.errstate(divide="ignore"):
+            frequencies = jnp.asarray(np.log(counts / counts.sum()), jnp.float32)
+        if features is None:
+            return jnp.broadcast_to(frequencies, (num, len(counts)))
+        hidden = nn.leaky_relu(self.label_hidden(features.reshape(num, -1)))
+        revealed = jnp.any(m[..., -1:] != 0, axis=(1, 2))
+        return frequencies + jnp.where(revealed, self.label(hidden), 0.0)
+
+    def _draw_labels(self, keys, features, m):
+        """int32 [B], from p(y|m)."""
+        logits = self._label_logits(features, m, keys.shape[0])
+        return jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, _LABEL), row))(keys, logits)
+
+
+class CodePrior(KnowsClasses, nn.Module):
+    """A Gated PixelCNN over the grid of codes, every position of which sees the revealed pixels (thesis 2.5.1).
 
     **Arguments:** `encoder`: of m, to features on the grid, or None; `pixelcnn`; `grid`: (h, w); `label_counts`: how
     many training images have each label, None without classes, or for a prior that knows p(codes | m, y) alone (as
@@ -100,10 +136,11 @@ class CodePrior(nn.Module):
     label_counts: tuple[int, ...] | None = None
 
     def setup(self):
-        if self.encoder is not None and self.label_counts is not None:
-            self.label_hidden = nn.Dense(4 * self.pixelcnn.hidden_dim, dtype=self.pixelcnn.dtype)
-            # From p(y) on
-            self.label = nn.Dense(len(self.label_counts), kernel_init=nn.initializers.zeros, dtype=jnp.float32)
+        self._setup_labels(self.pixelcnn.hidden_dim, self.pixelcnn.dtype)
+
+    @property
+    def num_classes(self):
+        return self.pixelcnn.num_classes
 
     @classmethod
     def build(cls, config, latent, grid, labels, axis_name):
@@ -139,75 +176,74 @@ class CodePrior(nn.Module):
         p(y|m).
         """
         features = self._features(m, False)
-        if labels is None and self.pixelcnn.num_classes:
-            logits = self._label_logits(features, m, len(keys))
-            labels = jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, _LABEL), row))(
-                keys, logits
-            )
+        if labels is None and self.num_classes:
+            labels = self._draw_labels(keys, features, m)
         return self.pixelcnn.sample(keys, self.grid, features, labels)
 
-    def label_probabilities(self, m):
-        """p(y|m), float32 [B, classes]."""
-        return jax.nn.softmax(self._label_logits(self._features(m, False), m, len(m)))
 
-    def _features(self, m, train):
-        return None if self.encoder is None else self.encoder(m, train)
-
-    def _label_logits(self, features, m, num):
-        """log p(y|m) up to a constant, float32 [B, classes]; minus infinity for labels that never occur."""
-        if self.label_counts is None:
-            return jnp.zeros((num, self.pixelcnn.num_classes))
-        counts = np.array(self.label_counts, np.float64)
-        with np.errstate(divide="ignore"):
-            frequencies = jnp.asarray(np.log(counts / counts.sum()), jnp.float32)
-        if features is None:
-            return jnp.broadcast_to(frequencies, (num, len(counts)))
-        hidden = nn.leaky_relu(self.label_hidden(features.reshape(num, -1)))
-        revealed = jnp.any(m[..., -1:] != 0, axis=(1, 2))
-        return frequencies + jnp.where(revealed, self.label(hidden), 0.0)
-
-
-class GaussianPrior(nn.Module):
+class GaussianPrior(KnowsClasses, nn.Module):
     """p(z|m) = N(μ(m), (L(m) L(m)ᵀ)⁻¹): what the revealed pixels leave open has correlations, so a full covariance.
 
-    **Arguments:** `encoder`: of m; `latent_dim`: Z; `hidden_dim`: of the layer between; `starts_standard`: it starts as
-    N(0, I), which training on draws needs: the inverse of a random triangular matrix is of the order of 2^Z.
+    With classes p(z|m, y), and where nothing is revealed p(z|y): N(0, I) is p(z), of no class.
+
+    **Arguments:** `encoder`: of m, or None; `latent_dim`: Z; `hidden_dim`: of the layer between; `starts_standard`: it
+    starts as N(0, I), which training on draws needs: the inverse of a random triangular matrix is of the order of 2^Z;
+    `num_classes`, `label_counts`: as of a `CodePrior`.
     """
 
-    encoder: nn.Module
+    encoder: nn.Module | None
     latent_dim: int
     hidden_dim: int
     dtype: jnp.dtype = jnp.float32
     starts_standard: bool = False
+    num_classes: int = 0
+    label_counts: tuple[int, ...] | None = None
 
     @classmethod
     def build(cls, config, latent, grid, labels, axis_name):
         encoder = _context_encoder(config, axis_name, residual_layers=0)
         settings = config.prior
         dtype = jnp.dtype(settings.precision)
-        return cls(encoder, config.model.latent_dim, settings.hidden_dim, dtype, starts_standard=settings.joint)
+        widths = config.model.latent_dim, settings.hidden_dim
+        return cls(encoder, *widths, dtype, settings.joint, labels.num_classes, labels.counts)
 
     def setup(self):
+        self._setup_labels(self.hidden_dim, self.dtype)
+        if self.num_classes:
+            self.class_embedding = nn.Embed(self.num_classes, 4 * self.hidden_dim, dtype=self.dtype)
         self.hidden = nn.Dense(4 * self.hidden_dim, dtype=self.dtype)
         init = nn.initializers.zeros if self.starts_standard else nn.linear.default_kernel_init
         self.moments = nn.Dense(self.latent_dim * (self.latent_dim + 3) // 2, kernel_init=init, dtype=self.dtype)
 
     def nats(self, moments, m, labels=None, keys=None, train=False):
-        """KL(q(z|x) ‖ p(z|m)) of moments [B, 2, Z], mean and log-variance: float32 [B]."""
-        return gaussian_kl_to(moments[:, 0], moments[:, 1], *self._parameters(m, train))
+        """KL(q(z|x) ‖ p(z|m)) of moments [B, 2, Z], mean and log-variance: float32 [B].
 
-    def sample(self, keys, m, labels=None):
-        """z float32 [B, Z], image b from keys[b]."""
-        mean, factor = self._parameters(m, False)
+        With labels int [B] KL(q(z|x) ‖ p(z|m, y)) − log p(y|m).
+        """
+        features = self._features(m, train)
+        nats = gaussian_kl_to(moments[:, 0], moments[:, 1], *self._parameters(features, labels))
+        if self.label_counts is None:
+            return nats
+        return nats + cross_entropy(self._label_logits(features, m, len(moments)), labels)
+
+    def sample(self, keys, m=None, labels=None):
+        """z float32 [B, Z], image b from keys[b]; where there are classes but no `labels`, of a label from p(y|m)."""
+        features = self._features(m, False)
+        if labels is None and self.num_classes:
+            labels = self._draw_labels(keys, features, m)
+        mean, factor = self._parameters(features, labels)
         noise = jax.vmap(lambda key: jax.random.normal(key, (self.latent_dim,)))(keys)
         solve = jax.vmap(lambda factor, noise: jax.scipy.linalg.solve_triangular(factor, noise, trans=1, lower=True))
         return mean + solve(factor, noise)
 
-    def _parameters(self, m, train):
+    def _parameters(self, features, labels):
         """Mean [B, Z] and the lower triangular factor of the precision [B, Z, Z]."""
-        features = self.encoder(m, train)
-        hidden = nn.leaky_relu(self.hidden(features.reshape(features.shape[0], -1)))
-        moments = self.moments(hidden).astype(jnp.float32)
+        seen = []
+        if features is not None:
+            seen.append(self.hidden(features.reshape(features.shape[0], -1)))
+        if labels is not None:
+            seen.append(self.class_embedding(labels))
+        moments = self.moments(nn.leaky_relu(sum(seen))).astype(jnp.float32)
         mean, log_diagonal, below = jnp.split(moments, [self.latent_dim, 2 * self.latent_dim], axis=-1)
         rows, columns = np.tril_indices(self.latent_dim, -1)
         diagonal = np.arange(self.latent_dim)

@@ -304,7 +304,7 @@ class Model:
 
     def _draw(self, prior, key, num, m, labels):
         """`num` draws of z."""
-        if prior == "untrained" or (prior == "unconditional" and self._knows_prior):
+        if prior == "untrained" or (prior == "unconditional" and self._knows_prior and labels is None):
             more = 1 << (int(num) - 1).bit_length()  # a program for each power of 2; the first are the same
             return np.asarray(_prior_sample(self._network, self.variables, key, more))[:num]
 
@@ -316,6 +316,8 @@ class Model:
     def _labels(self, num, labels, prior):
         """The labels that were given, int32 [num], or None."""
         classes = 0 if self.prior is None or prior == "untrained" else self.prior.num_classes
+        if labels is None and prior == "unconditional" and self._knows_prior:
+            return None
         if not classes:
             if labels is not None:
                 raise UserError("labels: the prior was trained without; train one with config.prior.class_conditional")

@@ -44,6 +44,13 @@ class PriorFigures:
         if model.method.unconditioned and self._prior.knows_nothing_revealed:
             samples = model.sample(_NUM_SAMPLES, self._key)
             pictures["samples"] = figures.samples(samples, title=f"{title}: samples")
+            if self._prior.num_classes:
+                seen = np.arange(self._prior.num_classes)
+                if self._prior.label_counts is not None:
+                    seen = seen[np.asarray(self._prior.label_counts) > 0]
+                labels = np.resize(seen, _NUM_SAMPLES)
+                by_class = model.sample(_NUM_SAMPLES, self._key, labels=labels)
+                pictures["samples_by_class"] = figures.samples(by_class, title=f"{title}: the classes in turn")
         if model.method.conditional_decoder and self._prior.sees_pixels:
             masks = self._masks()
             draws = model.sample(_NUM_DRAWS, self._key, self._images, masks)

@@ -16,7 +16,7 @@ from mtvae_jax.config import resolve
 from mtvae_jax.errors import UserError
 from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.models.encoder import Encoder
-from mtvae_jax.models.priors import CodePrior
+from mtvae_jax.models.priors import CodePrior, GaussianPrior
 from mtvae_jax.trained.model import Model
 from mtvae_jax.trained.prior import LearnedPrior
 from mtvae_jax.training.prior_objective import PriorObjective
@@ -47,9 +47,9 @@ def _forget_models():
 
 
 @functools.lru_cache
-def model(method, label_counts):
+def model(method, label_counts, latent="vq"):
     """Of random parameters."""
-    config = small_config(method, latent="vq", prior__class_conditional=True, conditioning__grid_stride=2)
+    config = small_config(method, latent=latent, prior__class_conditional=True, conditioning__grid_stride=2)
     config = resolve(config, SHAPE)
     prior = LearnedPrior(config, SHAPE, len(COUNTS), label_counts=label_counts)
     prior = prior.with_variables(PriorObjective.of(prior).init(jax.random.key(1)))
@@ -124,6 +124,45 @@ def test_labels_given_pixels_are_drawn_as_bayes_rule_has_it():
     assert mean_nats(trained) - 4 * np.log(5) == pytest.approx(entropy, abs=1e-3)
 
 
+def test_a_normal_prior_learns_the_normal_distribution_of_each_class():
+    """Posteriors of class 0 around (2, 0), of class 1 around (−1, 1) with correlated means: by hand, the best
+    p(z|y) has their mean and covariance, plus the posteriors' own variance."""
+    rng, num = np.random.default_rng(0), 4000
+    factors = np.array([[[0.5, 0], [0, 0.5]], [[0.8, 0], [0.6, 0.3]]])
+    centres = np.array([[2.0, 0], [-1.0, 1]])
+    labels = (rng.random(num) < 0.25).astype(int)
+    means = centres[labels] + np.einsum("nij,nj->ni", factors[labels], rng.standard_normal((num, 2)))
+    moments = np.stack([means, np.full_like(means, np.log(0.01))], 1).astype(np.float32)
+    prior = GaussianPrior(None, 2, 8, num_classes=2, label_counts=(3000, 1000))
+    variables = prior.init(KEY, moments[:1], None, labels[:1], method="nats")
+    optimizer = optax.adam(3e-2)
+
+    @jax.jit
+    def train(variables):
+        def mean_nats(variables):
+            return jnp.mean(prior.apply(variables, moments, None, labels, method="nats"))
+
+        def step(state, _):
+            updates, optimizer_state = optimizer.update(jax.grad(mean_nats)(state[0]), state[1])
+            return (optax.apply_updates(state[0], updates), optimizer_state), None
+
+        return jax.lax.scan(step, (variables, optimizer.init(variables)), length=400)[0][0]
+
+    trained = train(variables)
+    for label in (0, 1):
+        own = means[labels == label]
+        drawn = prior.apply(trained, image_keys(KEY, 20000), None, np.full(20000, label), method="sample")
+        np.testing.assert_allclose(drawn.mean(0), own.mean(0), atol=0.05)
+        np.testing.assert_allclose(np.cov(drawn.T), np.cov(own.T) + 0.01 * np.eye(2), atol=0.05)
+    # Without labels each class as often as it occurred, and its own label costs its surprise
+    drawn = prior.apply(trained, image_keys(KEY, 20000), method="sample")
+    np.testing.assert_allclose(drawn.mean(0), 0.75 * means[labels == 0].mean(0) + 0.25 * means[labels == 1].mean(0),
+                               atol=0.05)  # fmt: skip
+    alone = GaussianPrior(None, 2, 8, num_classes=2)
+    both = [module.apply(trained, moments[:2], None, np.array([0, 1]), method="nats") for module in (prior, alone)]
+    np.testing.assert_allclose(both[0] - both[1], -np.log([0.75, 0.25]), rtol=1e-4)
+
+
 # ---------------------------------------------------------------------------------------------------- the model
 
 
@@ -160,3 +199,21 @@ def test_a_prior_of_an_earlier_version_says_that_it_knows_no_frequencies():
         assert before.sample(3, KEY, images, mask).shape == (3, 2, *SHAPE)
     assert [warning.filename for warning in said] == [__file__]
     assert before.sample(2, KEY, labels=[0, 3]).shape == (2, *SHAPE)
+
+
+def test_a_normal_z_is_drawn_by_class_where_one_is_given():
+    plain = model("plain", COUNTS, "gaussian")
+    of_none, of_three, of_seven = plain.sample(4, KEY), *(plain.sample(4, KEY, labels=[y] * 4) for y in (3, 7))
+    np.testing.assert_array_equal(of_none, plain.sample(4, KEY, prior="untrained"))  # N(0, I) is p(z), of no class
+    assert np.abs(of_three - of_seven).max() > 1e-3
+    assert np.abs(of_three - of_none).max() > 1e-3
+    np.testing.assert_allclose(plain.sample(2, KEY, labels=[3, 7]), [of_three[0], of_seven[1]], atol=1e-5)
+    images, mask = np.full((2, *SHAPE), 200, np.uint8), np.asarray(exact_grid_mask(8, 8, 2))
+    multi = model("multi_decoder", COUNTS, "gaussian")
+    assert np.abs(multi.sample(1, KEY, images, mask, labels=[3, 3]) - multi.sample(1, KEY, images, mask, labels=[7, 7])
+                  ).max() > 1e-4  # fmt: skip
+    assert multi.sample(3, KEY, images, mask).shape == (3, 2, *SHAPE)
+    with pytest.raises(UserError, match="labels: 0 is the label of no image"):
+        plain.sample(1, KEY, labels=[0])
+    with pytest.raises(UserError, match="labels: the prior was trained without"):
+        plain.with_prior(None).sample(1, KEY, labels=[3])

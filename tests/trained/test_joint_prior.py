@@ -69,7 +69,7 @@ def test_nats_are_the_divergence_from_the_posterior_and_draws_are_decoded_draws(
     output = objective.model.apply(variables, images, m, KEYS)
     model, posterior = objective.model, output.latent.posterior
     bound = model.bind(variables)
-    parameters = bound.prior._parameters(bound.see(m), False)
+    parameters = bound.prior._parameters(bound.prior.encoder(bound.see(m), False), None)
     np.testing.assert_allclose(
         output.prior_nats, gaussian_kl_to(posterior[:, 0], posterior[:, 1], *parameters), rtol=1e-5
     )

@@ -201,7 +201,7 @@ def run_with_prior(first_stage, tiny, tmp_path_factory):
         if given not in done:
             workdir = tmp_path_factory.mktemp("run") / "run"
             shutil.copytree(first_stage(latent, method), workdir)
-            figures = given == ("vq", "multi_decoder", False)
+            figures = given in (("vq", "multi_decoder", False), ("gaussian", "plain", True))
             config = tiny_config(latent, method, prior__class_conditional=labels, train__figures_every=int(figures))
             train(config, tiny, workdir)  # complete: takes note of the prior's settings
             done[given] = workdir, train_prior(config, tiny, workdir, stream=io.StringIO())
@@ -225,6 +225,16 @@ def loaded(run_with_prior):
 
 def folders(workdir):
     return sorted(workdir.glob("prior-*"))
+
+
+def test_a_normal_z_learns_its_classes_though_its_prior_is_known(run_with_prior, loaded, tiny):
+    workdir, summary = run_with_prior("gaussian", "plain", True)
+    (folder,) = folders(workdir)
+    assert json.loads((folder / "config.json").read_text())["num_classes"] == 3
+    assert np.isfinite(summary["test/nats"])
+    assert (workdir / "figures" / "samples_by_class.png").stat().st_size > 5000
+    model = loaded("gaussian", "plain", True)
+    assert model.sample(3, jax.random.key(0), labels=[0, 1, 2]).shape == (3, *tiny.image_shape)
 
 
 def test_a_second_stage_from_start_to_summary(run_with_prior, tiny):

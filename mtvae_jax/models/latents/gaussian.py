@@ -43,7 +43,7 @@ class GaussianLatent(nn.Module):
     prior = "gaussian"
     knows_prior = True
     settings: ClassVar = {}
-    refuses: ClassVar = {"prior.class_conditional": "is for a prior over codes, and gaussian has none"}
+    refuses: ClassVar = {}
     num_codes = None
     codes_per_image = 1
     start = None

@@ -1,6 +1,7 @@
 """What all figures share: sizes, fonts, colours, and text that is measured instead of guessed."""
 
 import contextlib
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 DPI = 200
+_NOTEBOOK_DPI = 110
 TEXT_WIDTH = 6.5  # inches: the text block of a page, the widest a figure gets
 COLUMN_WIDTH = 3.3  # inches: a column of a two-column page
 MARGIN = 0.04  # inches
@@ -46,9 +48,18 @@ def font(size, weight="normal"):
     return FontProperties(family=FONT_FAMILY, size=size, weight=weight)
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows where a cell ends with it, without pyplot."""
+
+    def _repr_png_(self):
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=_NOTEBOOK_DPI)
+        return buffer.getvalue()
+
+
 def new_figure(width, height, **options):
     """Returns an empty white figure of `width` × `height` inches with an Agg canvas of its own."""
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", **options)
+    figure = ShownFigure(figsize=(width, height), dpi=DPI, facecolor="white", **options)
     FigureCanvasAgg(figure)
     return figure
 

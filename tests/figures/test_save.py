@@ -1,5 +1,6 @@
 """Figures on disk: whole or not at all, of known size, from any thread, without pyplot."""
 
+import io
 import subprocess
 import sys
 import threading
@@ -80,3 +81,9 @@ def test_importing_the_figures_needs_neither_pyplot_nor_jax():
     code = "import sys, mtvae_jax.figures; print({'matplotlib.pyplot', 'jax', 'tensorboardX'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_notebook_shows_a_figure_that_a_cell_ends_with():
+    shown = Image.open(io.BytesIO(samples(np.zeros((4, 8, 8, 1)))._repr_png_()))
+    assert shown.format == "PNG"
+    assert min(shown.size) > 50

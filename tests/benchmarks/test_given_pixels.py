@@ -55,10 +55,17 @@ def test_rows_are_the_predictors_errors_and_are_kept(digits_npz, tmp_path, monke
     assert "seed 0, mean" not in capsys.readouterr().out  # nothing is done again
 
 
+def test_masks_with_a_number_of_their_own_are_tried_several_times(digits_npz, tmp_path, monkeypatch):
+    flags = ["--predictors=mean", "--seeds=1", "--masks=mixture", "--trials=3", "--images=30"]
+    rows = run(monkeypatch, tmp_path, f"--data=npz:{digits_npz}", *flags)
+    assert [(row["count"], row["trial"]) for row in rows] == [(None, 0), (None, 1), (None, 2)]
+    assert len({row["psnr"] for row in rows}) == 3  # of masks of their own
+
+
 def test_the_table_has_means_and_paired_intervals():
     scores = dict.fromkeys(("psnr", "crps", "energy", "variogram", "coverage_50", "coverage_80", "coverage_95"), 0.5)
     values = {"mtvae": (0.010, 0.020, 0.030), "linear": (0.012, 0.023, 0.031)}
-    rows = [{"predictor": name, "masks": "uniform", "count": 5, "seed": seed, "mse": mse} | scores
+    rows = [{"predictor": name, "masks": "uniform", "count": 5, "seed": seed, "trial": 0, "mse": mse} | scores
             for name, errors in values.items() for seed, mse in enumerate(errors)]  # fmt: skip
     ours, linear = given_pixels.table(rows).splitlines()[2:]
     assert "| mtvae | 3 | 0.02000 |  |" in ours

@@ -26,7 +26,7 @@ def first_line(error):
 def warn(text):
     """Warns of what the user's own line asks for, however deep in the package that is noticed."""
     frame, level = sys._getframe(), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mtvae_jax."):
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith("mtvae_jax."):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, stacklevel=level)
 

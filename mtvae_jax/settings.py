@@ -4,6 +4,7 @@ A table is a dict of dotted name → `Setting`, such as `mtvae_jax.config.SETTIN
 """
 
 import difflib
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -147,6 +148,23 @@ def flat(values, prefix=""):
     for key, value in values.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return result
+
+
+def set_fields(config, values, table):
+    """Gives fields of a table's `ConfigDict` other values, {dotted name: value}; of a field of several values one value
+    stands for a tuple of one.
+
+    **Raises:** `UserError` for a field that does not exist, or a value that it may not have.
+    """
+    for name, value in values.items():
+        if name not in table:
+            raise unknown_field(name, table)
+        rule, (*sections, field) = table[name].rule, name.split(".")
+        if rule.type is tuple and value is not None:
+            value = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+        _check_value(name, value, rule)
+        place = functools.reduce(lambda tree, section: tree[section], sections, config)
+        place[field] = value
 
 
 # ------------------------------------------------------------------------------------------------- checks and messages

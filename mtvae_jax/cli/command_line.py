@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import difflib
 import functools
 import os
 import re
@@ -13,15 +14,17 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from mtvae_jax import config as run_config
+from mtvae_jax import configs
 from mtvae_jax.cli.help import help_text
 from mtvae_jax.config import from_dict, thesis_config
+from mtvae_jax.data.loading import OWN
 from mtvae_jax.errors import UserError
 from mtvae_jax.settings import field_names, nearest_field, unknown_field
 from mtvae_jax.study import config as study_config
 from mtvae_jax.workdir.directory import read_run, user_path
 
 HELP = ("--help", "-h", "--helpfull", "--helpshort", "-help")
-_EXAMPLES = {"config": "configs/gauss_multi.py", "workdir": "DIR"}
+_EXAMPLES = {"config": "gauss_multi", "workdir": "DIR"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +46,7 @@ def parse(argv):
     argv = _with_equals(argv, lambda option: re.fullmatch("--?(config|workdir)", option))
     path, workdir = _option("config", argv), _option("workdir", argv)
     if path is None and workdir is None:
-        raise UserError("--config: is missing; for example --config=configs/gauss_multi.py")
+        raise UserError("--config: is missing; for example --config=gauss_multi")
     if path is None:
         if not os.path.exists(os.path.join(os.path.expanduser(workdir), "config.json")):
             raise UserError(f"--workdir={workdir}: holds no run to go on with; give a --config too")
@@ -51,11 +54,7 @@ def parse(argv):
         define = functools.partial(config_flags.DEFINE_config_dict, "config", saved)
         first = []
     else:
-        path = os.path.expanduser(path)
-        if not os.path.isfile(path.partition(":")[0]):  # unlike Path.is_file, never an error
-            raise UserError(
-                f"--config={path}: {path.partition(':')[0]} does not exist; the project's own are in configs/"
-            )
+        path = _config_file(path)
         define = functools.partial(config_flags.DEFINE_config_file, "config", None)
         first = [f"--config={path}"]
     config, *_ = _parse([argv[0], *first], path, define)
@@ -78,6 +77,19 @@ def parse(argv):
         section, _, name = field.rpartition(".")
         (arguments.config[section] if section else arguments.config)[name] = None
     return arguments
+
+
+def _config_file(path):
+    """FILE[:ARGUMENT] of a `--config`, which may be the bare name of a shipped config instead of a file."""
+    path = os.path.expanduser(path)
+    file, colon, argument = path.partition(":")
+    if os.path.isfile(file):  # unlike Path.is_file, never an error
+        return path
+    if (shipped := configs.path_of(file)) is not None:
+        return f"{shipped}{colon}{argument}"
+    near = difflib.get_close_matches(os.path.basename(file).removesuffix(".py"), configs.names(), n=1)
+    hint = f"did you mean --config={near[0]}?" if near else f"the project's own are {', '.join(configs.names())}"
+    raise UserError(f"--config={path}: {file} does not exist; {hint}")
 
 
 def help_for(argv):
@@ -103,10 +115,11 @@ def _allowed(name, config):
 
 
 def _saved(run):
-    """The config of a run, with the place of the user's file as it is seen from any folder."""
+    """The config of a run, with the place of the user's file or folder as it is seen from any folder."""
     config, found = from_dict(run["config"]), str(run["data"].get("provenance"))
     kind, _, path = config.data.name.partition(":")
-    if kind == "npz" and not os.path.isabs(os.path.expanduser(path)) and os.path.exists(found.removeprefix("npz:")):
+    theirs = f"{kind}:" in OWN and not os.path.isabs(os.path.expanduser(path))
+    if theirs and os.path.exists(found.removeprefix(f"{kind}:")):
         config.data.name = found
     return config
 

@@ -6,13 +6,15 @@ USAGE = """\
 usage: python launch.py --config=FILE[:DATASET] [--config.SECTION.FIELD=VALUE …]
                         [--workdir=DIR]
        python launch.py --workdir=DIR [--config.SECTION.FIELD=VALUE …]
+       mtvae …          the same, where the package is installed
 
   --config=configs/gauss_multi.py
-                        what to train; see configs/
+                        what to train; see configs/, of which the bare name,
+                        gauss_multi, is enough everywhere
   --config=configs/gauss_multi.py:cifar10
                         on which images: mnist (the default), fashion_mnist,
-                        cifar10, celeb_a, mnist_sample, or npz:PATH for arrays
-                        of your own
+                        cifar10, celeb_a, mnist_sample; or of your own
+                        folder:PATH, npz:PATH, npy:PATH
   --config.train.epochs=20
                         any setting; --config.model.hidden_dims=32,64 for one of
                         several values

@@ -15,7 +15,7 @@ from mtvae_jax.training.second_stage import count_labels
 SUBSTITUTE = "mnist_sample"
 
 
-def prepare(config, *, warn):
+def prepare(config, *, warn, stream=None):
     """Checks the config, loads its data and works out what depends on it.
 
     Whatever either stage or judging would refuse is refused here, before anything is trained.
@@ -24,7 +24,7 @@ def prepare(config, *, warn):
     under its own name: in the config, and so in everything that the run writes.
 
     **Arguments:** `config`: as given by the user; `warn`: called with a text for each substitution, and for what
-    will not be judged.
+    will not be judged; `stream`: where the progress of reading files goes, standard output if None.
     **Returns:** the resolved config and the `Dataset`.
     **Raises:** `UserError`.
     """

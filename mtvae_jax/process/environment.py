@@ -9,7 +9,6 @@ import re
 import socket
 import subprocess
 import sys
-import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import jax
 from absl import logging
 
 import mtvae_jax
+from mtvae_jax.data.cache_folder import cache_directory
 from mtvae_jax.errors import UserError
 
 _MOST_CACHED = 2 * 2**30  # bytes
@@ -63,21 +63,44 @@ def configure():
     # As either of which Python reports them, by its version
     sys.excepthook = _without_echoes(sys.excepthook, lambda kind, error, trace: error)
     sys.unraisablehook = _without_echoes(sys.unraisablehook, lambda unraisable: unraisable.exc_value)
-    bound(cache_directory(), _MOST_CACHED)
+    _cache_programs()
+
+
+@contextlib.contextmanager
+def polite():
+    """What can be had of `configure` in a process that is not this project's, and meanwhile: the chatter of libraries
+    off, and XLA's cache on where nothing has been said of one; that stays, for JAX asks once a process.
+
+    What the process has settled is left: devices and their memory, XLA's flags, a cache that JAX has done without so
+    far. Numbers are as `own_numbers` has them.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        _cache_programs()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _cache_programs():
+    bound(cache_directory(), _MOST_CACHED, but=("images",))
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def bound(folder, most):
+def bound(folder, most, but=()):
     """Deletes the files of a folder, at any depth, that were neither read nor written for longest, until all others
-    together have at most `most` bytes.
+    together have at most `most` bytes. Folders of the names `but` are left alone.
 
     Another process may do the same at the same time. What cannot be deleted stays.
     """
     files = []
-    for top, _, names in os.walk(folder):
+    for top, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in but]
         for name in names:
             with contextlib.suppress(OSError):  # gone meanwhile
                 about = os.lstat(os.path.join(top, name))
@@ -99,15 +122,6 @@ def _without_echoes(hook, error_of):
             hook(*report)
 
     return filtered
-
-
-def cache_directory():
-    """The project's place in the user's cache folder: what can be deleted, at the price of being made again. Of a user
-    without a home, as in a container, it is in the folder for temporary files."""
-    home = os.path.expanduser("~")  # unlike Path.home, never an error
-    if not os.path.isabs(home):
-        home = os.path.join(tempfile.gettempdir(), f"home-of-{os.getuid()}")
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")) / "mtvae_jax"
 
 
 def versions():

@@ -87,15 +87,15 @@ class _Unfailing:
 class Progress:
     """Shows how far training is. Epochs are counted from 1, as the line shows them; steps are those of one epoch.
 
-    In a terminal one line is rewritten in place at each `update` and left standing at the end of an epoch. Elsewhere
-    there is one plain line an epoch, and one a minute while an epoch lasts longer than that.
+    In a terminal or a notebook one line is rewritten in place at each `update` and left standing at the end of an
+    epoch. Elsewhere there is one plain line an epoch, and one a minute while an epoch lasts longer than that.
 
     The time left is estimated from the duration of recent epochs, everything between them included: evaluation,
     checkpoints, figures. The first epoch, which compiles, counts only until there is another.
 
     **Arguments:** `total_epochs`, `steps_per_epoch`: of the whole run, resumed or not; `stream`: of text, None for
-    standard output; `live`: whether to rewrite one line, None: where the stream is a terminal that can; `clock`: a
-    function that gives seconds.
+    standard output; `live`: whether to rewrite one line, None: where the stream is of a terminal that can, or of a
+    notebook; `clock`: a function that gives seconds.
     """
 
     def __init__(self, *, total_epochs, steps_per_epoch, stream=None, live=None, clock=time.monotonic):
@@ -103,7 +103,7 @@ class Progress:
         self._steps_per_epoch = steps_per_epoch
         self._stream = sys.stdout if stream is None else stream
         self._terminal = self._stream.isatty()
-        self._live = self._terminal and os.environ.get("TERM") != "dumb" if live is None else live
+        self._live = _rewrites_lines(self._stream) if live is None else live
         self._clock = clock
         self._epoch_start = self._last_output = clock()
         self._first_duration = None
@@ -127,8 +127,7 @@ class Progress:
             *_eta(self._remaining(epoch, done)),
         ]
         if self._live:
-            self._live_line = _fit(parts, self._width())
-            self._write(f"\r{self._live_line}\x1b[K")
+            self._write_over(_fit(parts, self._width()))
         else:
             self._write(_fit(parts, self._width()) + "\n")
 
@@ -150,13 +149,18 @@ class Progress:
             *([_Part("* best", 0)] if is_best else []),
             *(_Part(f"! {warning}", 0) for warning in warnings),
         ]
-        self._live_line, before = "", "\r" if self._live else ""
-        self._write(before + _fit(parts, self._width()) + ("\x1b[K\n" if self._live else "\n"))
+        if self._live:
+            self._write_over(_fit(parts, self._width()))
+        self._write("\n" if self._live else _fit(parts, self._width()) + "\n")
+        self._live_line = ""
 
     def message(self, text):
         """Says something on a line of its own, above the live line if there is one."""
         if self._live:
-            self._write(f"\r\x1b[K{text}\n{self._live_line}")
+            line = self._live_line
+            self._write_over(text)
+            self._live_line = line
+            self._write(f"\n{line}")
         else:
             self._write(f"{text}\n")
 
@@ -203,10 +207,50 @@ class Progress:
         """Columns that a line may take; the last one stays free, since some terminals wrap once it is filled."""
         return shutil.get_terminal_size().columns - 1 if self._terminal or self._live else math.inf
 
+    def _write_over(self, line):
+        """Rewrites the live line. What is left of a longer one goes: a terminal is told so, a notebook gets spaces."""
+        rest = "\x1b[K" if self._terminal else " " * (len(self._live_line) - len(line))
+        self._write(f"\r{line}{rest}")
+        self._live_line = line
+
     def _write(self, text):
         self._stream.write(text)
         self._stream.flush()
         self._last_output = self._clock()
+
+
+@contextlib.contextmanager
+def counted(what, *, stream=None, clock=time.monotonic):
+    """Shows how much of a piece of work is done, where and as often as `Progress` does; nothing of what takes a second.
+
+    **Arguments:** `what`: is counted, such as "images read"; `stream`, `clock`: as of `Progress`.
+    **Yields:** a function of the numbers that are done, and of all.
+    """
+    stream = sys.stdout if stream is None else stream
+    live, start, shown = _rewrites_lines(stream), clock(), []
+
+    def show(done, total):
+        since = clock() - (shown[-1] if shown else start)
+        if since < (1 if live else HEARTBEAT) and not (shown and done == total):
+            return
+        shown.append(clock())
+        left = (shown[-1] - start) * (total / done - 1)
+        text = f"{done:,} of {total:,} {what}, " + (f"ETA {_duration(left)}" if left else duration(shown[-1] - start))
+        stream.write(f"\r{text:<60}" if live else f"{text}\n")
+        stream.flush()
+
+    try:
+        yield show
+    finally:
+        if live and shown:
+            stream.write("\n")
+
+
+def _rewrites_lines(stream):
+    """Whether a carriage return on it begins the line anew: of a terminal, but a dumb one, and of a notebook's cell."""
+    if type(stream).__module__.partition(".")[0] == "ipykernel":
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _metric_parts(metrics, splits):

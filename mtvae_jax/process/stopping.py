@@ -4,6 +4,7 @@ other times the end, in one line."""
 import contextlib
 import os
 import signal
+import threading
 
 # Of the scheduler, of the keyboard, of a terminal that closes, and what a Slurm job may ask for before its time is up
 # (--signal=USR1@60); Windows has the first two.
@@ -31,10 +32,11 @@ def interruptible():
 
 
 class StopRequest:
-    """While entered, the first signal is noted, and a second SIGINT raises `Interrupted` at once."""
+    """While entered, the first signal is noted, and a second SIGINT raises `Interrupted` at once. In a thread that is
+    not the main one no signal comes, and none is noted."""
 
     def __init__(self):
-        self._requested = False
+        self._requested, self._number = False, None
         self._handlers = _handled_by(self._handle)
 
     def __call__(self):
@@ -48,10 +50,16 @@ class StopRequest:
     def __exit__(self, *error):
         self._handlers.__exit__(*error)
 
+    def pass_on(self):
+        """Sends the process the signal that was noted, for whoever heeded it before: Ctrl-C is a `KeyboardInterrupt`
+        again."""
+        if self._number is not None:
+            signal.raise_signal(self._number)
+
     def _handle(self, number, frame):
         if self._requested and number == signal.SIGINT:
             raise Interrupted
-        self._requested = True
+        self._requested, self._number = True, number
 
 
 def end_at_once():
@@ -67,8 +75,16 @@ def end_at_once():
 
 
 def _heeded():
-    """Those signals that the process was not started to ignore, as nohup makes it ignore SIGHUP."""
-    return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN or number != _HANGUP]
+    """Those signals that are Python's to heed, but for what the process was started to ignore, as nohup makes it ignore
+    SIGHUP. None in a thread: only the main one may."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    return [
+        number
+        for number, handler in handlers.items()
+        if handler is not None and (handler != signal.SIG_IGN or number != _HANGUP)
+    ]
 
 
 _HANGUP = getattr(signal, "SIGHUP", None)

@@ -48,8 +48,9 @@ def config(name="gauss_multi", dataset=None):
 
 
 MISTAKES = [
-    ([], "--config: is missing; for example --config=configs/gauss_multi.py"),
+    ([], "--config: is missing; for example --config=gauss_multi"),
     (["--config=nowhere.py"], "nowhere.py does not exist"),
+    (["--config=configs/gaus_multi.py:cifar10"], "gaus_multi.py does not exist; did you mean --config=gauss_multi?"),
     (["--workdir=."], "--workdir=.: holds no run to go on with; give a --config too"),
     ([config(), "--config.train.epoch=3"], "config.train.epoch: there is no such field; did you mean config.train.ep"),
     ([config(), "--config.train.epochs=many"], "config.train.epochs = many: must be an integer of at least 1"),
@@ -67,9 +68,9 @@ MISTAKES = [
     ([config(dataset="cifar11")], "did you mean cifar10?"),
     ([config(dataset="npz:nowhere.npz")], "npz:nowhere.npz: no such file"),
     ([config(dataset="npz:two\nlines")], r"npz:two\nlines: no such file"),
-    ([f"--config={'x' * 300}"], "does not exist; the project's own are in configs/"),
+    ([f"--config={'x' * 300}"], "does not exist; the project's own are fsq_multi, "),
     ([config(), "--flagfile=nowhere"], "Unable to open flagfile"),
-    ([config(), "--config"], "--config: has no value; give it one, as in --config=configs/gauss_multi.py"),
+    ([config(), "--config"], "--config: has no value; give it one, as in --config=gauss_multi"),
     ([config(), "--config.seed="], "--config.seed=: has no value"),
     ([config(), "--config.train.epochs=None"], "config.train.epochs = None: must be an integer of at least 1"),
     ([config(), "--config.model.output=None"], "config.model.output = None: must be 'sigmoid' or 'linear'"),
@@ -172,6 +173,15 @@ def test_mnist_that_cannot_be_had_is_replaced_loudly_and_under_its_own_name(laun
     assert workdir.name.startswith("gauss_plain-mnist_sample-")
     for name in ("config.json", "summary.json"):
         assert "mnist_sample" in (workdir / name).read_text()
+
+
+@pytest.mark.parametrize("dataset", ["", ":cifar10"])
+def test_a_shipped_config_is_found_by_its_bare_name_anywhere_unless_a_file_is_called_so(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = parse(["mtvae", f"--config=gauss_multi{dataset}", "--config.train.epochs=2"]).config
+    assert named == parse(["launch.py", config() + dataset, "--config.train.epochs=2"]).config
+    (tmp_path / "gauss_multi").write_text((ROOT / "configs" / "vq_plain.py").read_text())
+    assert model_name(parse(["mtvae", f"--config=gauss_multi{dataset}"]).config) == "vq_plain"
 
 
 def test_a_work_directory_alone_goes_on_with_its_run(launch, digits_npz, tmp_path):

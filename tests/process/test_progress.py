@@ -139,6 +139,19 @@ def test_a_terminal_shows_one_line_rewritten_in_place(clock):
     assert screen(stream.getvalue()) == ["epoch 1/2  val loss 1.000  ETA 0:00:03", ""]
 
 
+def test_a_notebook_shows_one_line_rewritten_in_place_without_codes_of_a_terminal(clock):
+    """A cell's output is no terminal, and heeds carriage returns: of the class that ipykernel puts in its place."""
+    stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    progress = Progress(total_epochs=1, steps_per_epoch=4, stream=stream, clock=clock)
+    progress.update(epoch=1, step_in_epoch=1, metrics={"train/loss": 0.123456, "train/kl": 17.0}, images_per_second=1.0)
+    progress.update(epoch=1, step_in_epoch=2, metrics={}, images_per_second=None)
+    assert "\x1b" not in stream.getvalue()
+    assert screen(stream.getvalue())[0].rstrip() == "epoch 1/1   50 %"
+    progress.message("a word")
+    progress.epoch_end(epoch=1, metrics={"val/loss": 1.0}, images_per_second=None, is_best=False)
+    assert [line.rstrip() for line in screen(stream.getvalue())] == ["a word", "epoch 1/1  val loss 1.000", ""]
+
+
 def test_a_message_stands_above_the_live_line(clock):
     stream = Terminal()
     progress = Progress(total_epochs=2, steps_per_epoch=4, stream=stream, clock=clock)

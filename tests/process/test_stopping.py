@@ -44,7 +44,7 @@ def test_a_second_ctrl_c_ends_at_once_and_a_second_sigterm_waits():
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_asked_to_stop_while_images_are_judged_it_says_how_to_go_on(number, digits_npz, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mtvae_jax.judging.judge.judge", lambda *_: ask(number))
+    monkeypatch.setattr("mtvae_jax.judging.judge.judge", lambda *_, **__: ask(number))
     monkeypatch.setattr("mtvae_jax.training.first_stage.train", lambda *_, **__: {"epochs": 1, "best_epoch": 1})
     monkeypatch.chdir(tmp_path)
     command = ["launch.py", f"--config={ROOT / 'configs' / 'gauss_plain.py'}:npz:{digits_npz}"]

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from mtvae_jax.balancing import SLOPES, VARIANTS
 from mtvae_jax.conditioning import COUNTS, SAMPLINGS, exact_grid_mask
+from mtvae_jax.data.loading import CROPS, UNUSED, check_settings, sides_of
 from mtvae_jax.data.splits import check_arguments
 from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.methods import METHODS
@@ -84,8 +85,8 @@ SETTINGS = {
     "seed": Setting(0, integer(0, 2**32 - 1)._replace(text="an integer in 0 … 2³²−1"),
                     "seed of parameters, order of images, masks and noise"),
     # ---------------------------------------------------------------------------------------------------------- images
-    "data.name": Setting("mnist", text("the name of a dataset or npz:PATH"),
-                         "name of a dataset, or npz:PATH for arrays of your own"),
+    "data.name": Setting("mnist", text("the name of a dataset, or folder:PATH, npz:PATH or npy:PATH"),
+                         "name of a dataset; folder:PATH for image files of your own, npz:PATH, npy:PATH for arrays"),
     "data.dir": Setting(None, optional(text("a folder")),
                         "folder of tensorflow-datasets, or with archives downloaded by hand", names_run=False),
     "data.validation": Setting(0.1, FRACTION,
@@ -97,6 +98,18 @@ SETTINGS = {
         True, switch(), "whether a run on mnist, where it cannot be had, trains on the shipped sample and says so",
         names_run=False,
     ),
+    "data.size": Setting(
+        None, optional(tuple_of(integer(1, 16384), "a side, or height and width, like 64 or 48,64", most=2)),
+        "size to which images are brought, pixels; None where all have one (folder:PATH)", since="0.2.0",
+    ),
+    "data.crop": Setting("center", one_of(CROPS), "way to that size: the central piece of its shape, resized, or all "
+                         "of an image, stretched (folder:PATH)", since="0.2.0"),
+    "data.background": Setting("white", text("a colour, like white or #808080"),
+                               "colour behind transparent pixels (folder:PATH)", since="0.2.0"),
+    "data.labels": Setting(None, optional(one_of(("folders",))),
+                           "labels of the images: the names of the sub-folders, or none (folder:PATH)", since="0.2.0"),
+    "data.skip_broken": Setting(False, switch(), "whether files that cannot be read are left out, and counted "
+                                "(folder:PATH)", since="0.2.0", names_run=False),
     # ---------------------------------------------------------------------------------------------------------- model
     "model.latent": Setting("gaussian", one_of(LATENTS), "kind of z: a normal vector, or a grid of codes"),
     "model.method": Setting("plain", one_of(METHODS), "decoders, and the pixels that they see; see the README"),
@@ -264,6 +277,8 @@ def resolve(config, image_shape):
     with config.unlocked():
         conditioning, prior = config.conditioning, config.prior
         _use_floats(config)
+        if config.data.size is not None:
+            config.data.size = sides_of(config.data.size)
         if conditioning.grid_stride > max(height, width):
             raise UserError(
                 f"config.conditioning.grid_stride = {conditioning.grid_stride}: must be at most the longer side, "
@@ -339,6 +354,15 @@ def from_dict(values):
     _fill(config, values, prefix="")
     check(config)
     return config.lock()
+
+
+def data_arguments(config):
+    """The arguments of `mtvae_jax.data.load_dataset` that a config's section `data` stands for, beside the name."""
+    data = config.data
+    return {
+        "directory": data.dir,
+        **{name: data[name] for name in ("validation", "fold", "num_folds", "max_train", *UNUSED)},
+    }
 
 
 def run_hash(config):
@@ -430,6 +454,7 @@ def _check_together(config):
     if not any(loss.weights):
         raise UserError(f"config.loss.weights = {tuple(loss.weights)}: at least one must be above 0")
     check_arguments(data.validation, data.fold, data.num_folds, data.max_train)
+    check_settings(data.name, {name: data[name] for name in UNUSED})
     for name, why in LATENTS[model.latent].refuses.items():
         default = SETTINGS[name].default
         if config[name] != default:

@@ -2,12 +2,13 @@
 
 import os
 
-from mtvae_jax.config import check, has_second_stage, resolve
+from mtvae_jax.config import check, data_arguments, has_second_stage, resolve
 from mtvae_jax.data import DatasetUnavailable, load_dataset
 from mtvae_jax.errors import UserError
 from mtvae_jax.judging.inception import CHANNELS, load_inception
 from mtvae_jax.judging.judge import left_out
 from mtvae_jax.methods import METHODS
+from mtvae_jax.process.progress import counted
 from mtvae_jax.trackers import TRACKERS
 from mtvae_jax.training.loop import count_steps
 from mtvae_jax.training.second_stage import count_labels
@@ -36,7 +37,7 @@ def prepare(config, *, warn, stream=None):
     if weights is not None and not os.path.isfile(os.path.expanduser(weights)):
         raise UserError(f"config.generation.inception = {weights}: no such file")
     try:
-        dataset = _load(config)
+        dataset = _load(config, stream)
     except DatasetUnavailable as error:
         if config.data.name != "mnist" or not config.data.substitute:
             raise
@@ -48,7 +49,7 @@ def prepare(config, *, warn, stream=None):
         config = config.copy_and_resolve_references()
         with config.unlocked():
             config.data.name = SUBSTITUTE
-        dataset = _load(config)
+        dataset = _load(config, stream)
     config = resolve(config, dataset.image_shape)
     _check(config, dataset)
     for part, reason in left_out(config, dataset).items():
@@ -72,13 +73,6 @@ def _check(config, dataset):
         load_inception(weights)
 
 
-def _load(config):
-    data = config.data
-    return load_dataset(
-        data.name,
-        directory=data.dir,
-        validation=data.validation,
-        fold=data.fold,
-        num_folds=data.num_folds,
-        max_train=data.max_train,
-    )
+def _load(config, stream):
+    with counted("images read", stream=stream) as progress:
+        return load_dataset(config.data.name, **data_arguments(config), progress=progress)

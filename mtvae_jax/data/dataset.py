@@ -16,7 +16,8 @@ class Dataset:
     `train`, `validation`, `test`: uint8 [N, H, W, C]; `train_labels`, `validation_labels`, `test_labels`: int32 [N]
     or None; `fingerprint`: 16 hexadecimal digits of the SHA-256 of all six arrays, so that equal data split equally
     have equal fingerprints; `provenance`: one line that says where the data came from; `remarks`: sentences about what
-    is odd about these images, see `mtvae_jax.data.remarks`. With `data.validation=0` `validation` is `test` itself.
+    is odd about these images, see `mtvae_jax.data.remarks`; `found`: lines about what the images were made from, and
+    what the labels mean. With `data.validation=0` `validation` is `test` itself.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Dataset:
     fingerprint: str
     provenance: str
     remarks: tuple = ()
+    found: tuple = ()
 
     @property
     def image_shape(self):

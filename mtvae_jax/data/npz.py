@@ -1,4 +1,4 @@
-"""Images from a NumPy archive, checked before anything relies on them."""
+"""Images from a NumPy archive or a single array's file, checked before anything relies on them."""
 
 import difflib
 import os
@@ -53,6 +53,23 @@ def read_npz(path, *, name=None, provenance=None):
     )
 
 
+def read_npy(path):
+    """Reads a user's own images from a file of `np.save`: one array, as `read_npz` has `images`. It is not read whole
+    where it is uint8 already.
+
+    **Returns:** a `Source`. **Raises:** `UserError`, one line that names the file, where it cannot be used.
+    """
+    path = Path(os.path.expanduser(path))
+    array = _Single(path)
+    images = _images(array, "the images")
+    return Source(
+        name=path.stem,
+        provenance=f"npy:{path.resolve()}",
+        train=Labelled(images, None),
+        remarks=tuple(array.rounded),
+    )
+
+
 def _own_split(arrays, name, train):
     """The validation or test images that the file brings along, None where it brings none."""
     images, labels = f"{name}_images", f"{name}_labels"
@@ -68,18 +85,57 @@ def _own_split(arrays, name, train):
     return split
 
 
-class _Archive:
-    """An npz whose every failure is one line that names the file."""
+class _File:
+    """A file of NumPy's whose every failure is one line that names it."""
+
+    kind = writer = None
 
     def __init__(self, path):
         self.path = path
         self.rounded = []  # remarks on floats that are finer than 256 levels
         if not os.path.exists(path):  # unlike Path.exists, never an error
-            raise self.error("no such file; data.name takes npz:PATH, of a run that has begun a new path too")
+            raise self.error(f"no such file; data.name takes {self.kind}:PATH, of a run that has begun a new path too")
         if not os.path.isfile(path):
-            raise self.error("not a file; data.name takes npz:PATH of a file written by np.savez")
+            raise self.error(f"not a file; data.name takes {self.kind}:PATH of a file written by {self.writer}")
         if not os.access(path, os.R_OK):
             raise self.error("may not be read; change its permissions")
+
+    def _read(self, function, what=""):
+        try:
+            return function()
+        except MemoryError as error:
+            raise self.error(f"{what}does not fit into memory") from error
+        except Exception as error:  # damaged bytes make zipfile and NumPy raise a dozen kinds
+            if "allow_pickle" in str(error) or "Python objects" in str(error):
+                raise self.error(f"{what}holds Python objects, not numbers; store one array of equal images") from error
+            reason = str(error).strip().split("\n")[0]
+            raise self.error(f"{what}cannot be read, the file is damaged ({reason}); write it anew") from error
+
+    def error(self, message):
+        return UserError(f"{self.kind}:{self.path}: {message}")
+
+
+class _Single(_File):
+    """The one array of a file of `np.save`."""
+
+    kind, writer = "npy", "np.save"
+
+    def __getitem__(self, _):
+        with open(self.path, "rb") as file:
+            if file.read(6) != b"\x93NUMPY":
+                hint = "; it is an npz: name it npz:PATH" if zipfile.is_zipfile(self.path) else ""
+                raise self.error(f"not an npy file, or cut short; write it anew with np.save{hint}")
+        array = self._read(lambda: np.load(self.path, mmap_mode="r", allow_pickle=False))
+        return array.view(np.ndarray)
+
+
+class _Archive(_File):
+    """The arrays of a file of `np.savez`."""
+
+    kind, writer = "npz", "np.savez"
+
+    def __init__(self, path):
+        super().__init__(path)
         if not zipfile.is_zipfile(path):
             raise self.error("not an npz file, or cut short; write it anew with np.savez")
         self._archive = self._read(lambda: np.load(path, allow_pickle=False))
@@ -111,20 +167,6 @@ class _Archive:
                 meant = _meant(name)
                 hint = f"; if these are the {meant}, rename {name} to {meant}" if meant and meant not in self else ""
                 yield f"the array {name} of {self.path.name} is not used{hint}"
-
-    def _read(self, function, what=""):
-        try:
-            return function()
-        except MemoryError as error:
-            raise self.error(f"{what}does not fit into memory") from error
-        except Exception as error:  # damaged bytes make zipfile and NumPy raise a dozen kinds
-            if "allow_pickle" in str(error):
-                raise self.error(f"{what}holds Python objects, not numbers; store one array of equal images") from error
-            reason = str(error).strip().split("\n")[0]
-            raise self.error(f"{what}cannot be read, the file is damaged ({reason}); write it anew") from error
-
-    def error(self, message):
-        return UserError(f"npz:{self.path}: {message}")
 
 
 def _meant(name):

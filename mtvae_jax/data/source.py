@@ -16,7 +16,7 @@ class Labelled(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Source:
     """The parts that a dataset comes in; `validation` and `test` are None where it has none of its own. `remarks`:
-    sentences for the user, about what was found while reading."""
+    sentences for the user, about what was odd while reading; `found`: about what was there, which is not."""
 
     name: str
     provenance: str
@@ -24,3 +24,4 @@ class Source:
     validation: Labelled | None = None
     test: Labelled | None = None
     remarks: tuple = ()
+    found: tuple = ()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
-from mtvae_jax.config import resolve
+from mtvae_jax.config import data_arguments, resolve
 from mtvae_jax.data import load_dataset
 from mtvae_jax.errors import UserError
 from mtvae_jax.study.factors import config_of
@@ -67,15 +67,8 @@ def dataset_of(config, *, folds=True):
 
     **Arguments:** `folds`: False for the dataset without its division into folds.
     """
-    data = config.data
-    return _load(
-        data.name,
-        directory=data.dir,
-        validation=data.validation,
-        fold=data.fold if folds else None,
-        num_folds=data.num_folds if folds else None,
-        max_train=data.max_train,
-    )
+    without = {} if folds else {"fold": None, "num_folds": None}
+    return _load(config.data.name, **data_arguments(config) | without)
 
 
 _load = functools.lru_cache(maxsize=2)(load_dataset)

@@ -172,6 +172,7 @@ def headline(config, dataset, parameters):
         f"{model_name(config)} on {dataset.name}, {height}×{width}×{channels}: {len(dataset.train):,} training, "
         f"{len(dataset.validation):,} validation, {number_of(len(dataset.test), 'test image')}"
     )
+    yield from dataset.found
     for remark in dataset.remarks:
         yield f"WARNING: {remark}"
     yield f"{number_of(parameters['total'], 'parameter')} ({parts})"

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from mtvae_jax.config import from_dict, has_second_stage, identity, model_name, run_hash, run_name, to_dict
+from mtvae_jax.data.loading import OWN
 from mtvae_jax.errors import UserError
 from mtvae_jax.process.distributed import on_main
 from mtvae_jax.workdir.lock import FILE_NAME as LOCK
@@ -16,7 +17,6 @@ from mtvae_jax.workdir.lock import hold
 
 # A run may be made longer or shorter as long as no step already taken would have been another.
 _EPOCHS, _PATIENCE = "train.epochs", "train.patience"
-_NPZ = "npz:"
 _MADE_AGAIN = "restore it from a copy, or delete it: the same command makes it again"
 # What orbax takes for a glob pattern when it gathers the parts of a checkpoint; a backslash is a slash to tensorstore,
 # and "gs:/" the start of an address.
@@ -29,11 +29,12 @@ def default_workdir(config, dataset, runs="runs"):
     """`runs`/NAME-HASH, the same for the same resolved config: no timestamp, so that the same command resumes. Of a
     data file's name the characters that no path of checkpoints may have become "_".
 
-    A user's file may be named in many ways, and moved: the run of another path to the same images is the same run.
+    A user's file or folder may be named in many ways, and moved: the run of another path to the same images is the same
+    run.
     """
     name = f"{run_name(config, dataset.name)}-{run_hash(config)}"
     usual = Path(runs) / "".join("_" if _misread_parts(character) else character for character in name)
-    if usual.exists() or not config.data.name.startswith(_NPZ) or not Path(runs).is_dir():
+    if usual.exists() or not config.data.name.startswith(tuple(OWN)) or not Path(runs).is_dir():
         return usual
     wanted = identity(to_dict(config)) | {"data.name": None}
     for path in sorted(Path(runs).iterdir()):
@@ -180,6 +181,7 @@ def describe(dataset):
         "fingerprint": dataset.fingerprint,
         "provenance": dataset.provenance,
         **({"remarks": list(dataset.remarks)} if dataset.remarks else {}),
+        **({"found": list(dataset.found)} if dataset.found else {}),
     }
 
 
@@ -324,9 +326,9 @@ def _check_same_run(workdir, config, dataset):
 
 
 def _same_images(run, config, dataset):
-    """Whether a run is on the images of this file of the user's, whatever its path was."""
+    """Whether a run is on the images of this file or folder of the user's, whatever its path was."""
     data, name = run.get("data"), config.data.name
-    return name.startswith(_NPZ) and isinstance(data, dict) and data.get("fingerprint") == dataset.fingerprint
+    return name.startswith(tuple(OWN)) and isinstance(data, dict) and data.get("fingerprint") == dataset.fingerprint
 
 
 def _trained_no_further(workdir, config, dataset):

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_runs import ROOT, small_config
 
 import launch
@@ -118,6 +119,26 @@ def test_the_commands_option(digits_npz, tmp_path, monkeypatch, capsys):
     assert "images/s" in out
     assert list(tmp_path.iterdir()) == []
     assert launch.main([*command, *small, "--dry_run=maybe"]) == 2
+
+
+def test_it_says_what_it_found_in_a_folder(digits, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for number, image in enumerate(digits[:60, ..., 0]):
+        (tmp_path / "own" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[: 20 + number % 3]).save(tmp_path / "own" / str(number % 2) / f"{number}.png")
+    (tmp_path / "own" / "broken.jpg").write_bytes(b"")
+    settings = {"size": 8, "skip_broken": True, "labels": "folders"}
+    flags = [f"--config.data.{name}={value}" for name, value in settings.items()]
+    command = ["launch.py", "--config=gauss_plain:folder:own", "--config.train.batch_size=16", *flags, "--dry_run"]
+    assert launch.main(command) == 0
+    out = capsys.readouterr().out
+    assert f"data: folder:{tmp_path / 'own'}, fingerprint " in out
+    assert "gauss_plain on own, 8×8×1: 49 training, 5 validation, 6 test images" in out
+    assert "60 images of 3 sizes, 20×28 … 22×28; the central piece of each resized to 8×8×1" in out
+    assert "labels: 0 0 (30), 1 1 (30)" in out
+    assert "WARNING: 1 of 61 files cannot be read and are left out: broken.jpg (" in out
+    assert "* config.data.size = 8,8  (None)" in out
 
 
 def test_a_study_counts_its_runs_and_the_time_they_took(tmp_path, monkeypatch):

@@ -95,7 +95,8 @@ def test_an_unknown_name_lists_the_known_and_the_nearest(name, hint):
     with pytest.raises(UserError) as error:
         load_dataset(name)
     line = str(error.value)
-    assert line.startswith(f"data.name = {name}: must be one of {', '.join(DATASETS)} or npz:PATH")
+    must_be = f"must be one of {', '.join(DATASETS)}, folder:PATH, npz:PATH or npy:PATH"
+    assert line.startswith(f"data.name = {name}: {must_be}")
     assert line.endswith(hint) if hint else line.endswith("PATH")
 
 

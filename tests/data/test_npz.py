@@ -1,4 +1,4 @@
-"""A user's own npz: what is taken, and one line for everything that is not."""
+"""A user's own npz, or npy: what is taken, and one line for everything that is not."""
 
 import io
 import zipfile
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mtvae_jax.data import load_dataset
-from mtvae_jax.data.npz import read_npz
+from mtvae_jax.data.npz import read_npy, read_npz
 from mtvae_jax.errors import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 5, 7, 3), np.uint8)
@@ -240,3 +240,43 @@ def test_a_header_that_asks_for_too_much_memory_is_one_line(tmp_path):
     with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
         archive.writestr("images.npy", header.getvalue())
     assert message(tmp_path / "huge.npz").startswith("images ")
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 5), (6, 4, 5, 3)])
+@pytest.mark.parametrize("floats", [True, False])
+def test_an_npy_holds_what_images_of_an_npz_may_be(shape, floats, tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    np.save(tmp_path / "own.npy", (levels / 255).astype(np.float32) if floats else levels)
+    source = read_npy(tmp_path / "own.npy")
+    np.testing.assert_array_equal(source.train.images, levels.reshape(6, 4, 5, -1))
+    assert (source.name, source.provenance) == ("own", f"npy:{tmp_path / 'own.npy'}")
+    assert (source.train.labels, source.test, source.remarks) == (None, None, ())
+    assert len(load_dataset(f"npy:{tmp_path / 'own.npy'}", validation=0.4).validation) == 2
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((4, 3)), "the images have shape [4, 3]; must be [N, H, W, C] or [N, H, W]"),
+        (np.full((4, 3, 3), 2.0), "the images lie in 2 … 2, it seems of 0 … 255; store uint8, or divide by 255"),
+        (np.array([{}, 1]), "holds Python objects, not numbers; store one array of equal images"),
+        (b"no array", "not an npy file, or cut short; write it anew with np.save"),
+        (b"\x93NUMPY\x01\x00", "cannot be read, the file is damaged ("),
+        (None, "no such file; data.name takes npy:PATH, of a run that has begun a new path too"),
+    ],
+)
+def test_an_npy_that_cannot_be_used_is_refused_in_one_line(array, message, tmp_path):
+    path = tmp_path / "own.npy"
+    if isinstance(array, bytes):
+        path.write_bytes(array)
+    elif array is not None:
+        np.save(path, array)
+    with pytest.raises(UserError) as refused:
+        read_npy(path)
+    assert str(refused.value).startswith(f"npy:{path}: {message}")
+
+
+def test_an_npz_that_is_called_an_npy_is_known(tmp_path):
+    np.savez(tmp_path / "own.npz", images=np.zeros((3, 2, 2), np.uint8))
+    with pytest.raises(UserError, match=r"write it anew with np\.save; it is an npz: name it npz:PATH$"):
+        read_npy(tmp_path / "own.npz")

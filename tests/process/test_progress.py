@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtvae_jax.process.progress import Progress, duration
+from mtvae_jax.process.progress import Progress, counted, duration
 
 VALIDATION = {
     "val/loss": 0.0223, "val/reconstruction": 0.013, "val/reconstruction_conditioned": 0.0101, "val/kl": 17.62,
@@ -150,6 +150,25 @@ def test_a_notebook_shows_one_line_rewritten_in_place_without_codes_of_a_termina
     progress.message("a word")
     progress.epoch_end(epoch=1, metrics={"val/loss": 1.0}, images_per_second=None, is_best=False)
     assert [line.rstrip() for line in screen(stream.getvalue())] == ["a word", "epoch 1/1  val loss 1.000", ""]
+
+
+def test_counted_work_shows_the_number_and_the_time_left_and_of_a_second_nothing(clock):
+    stream, log = Terminal(), io.StringIO()
+    with counted("images read", stream=stream, clock=clock) as show, counted("images", stream=log, clock=clock) as tell:
+        for done in range(1, 1001):
+            clock.now += 1 / 8
+            show(done, 1000)
+            tell(done, 1000)
+            if done == 247:
+                assert screen(stream.getvalue())[0].rstrip() == "240 of 1,000 images read, ETA 0:01:35"
+    assert screen(stream.getvalue())[0].rstrip() == "1,000 of 1,000 images read, 2 min"
+    assert log.getvalue().splitlines() == [
+        "480 of 1,000 images, ETA 0:01:05", "960 of 1,000 images, ETA 0:00:05", "1,000 of 1,000 images, 2 min"
+    ]  # fmt: skip
+    quick = Terminal()
+    with counted("images read", stream=quick, clock=clock) as show:
+        show(1000, 1000)
+    assert quick.getvalue() == ""
 
 
 def test_a_message_stands_above_the_live_line(clock):

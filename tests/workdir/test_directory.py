@@ -3,12 +3,14 @@
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from small_runs import ROOT, small_config
 
 import mtvae_jax
@@ -162,6 +164,27 @@ def test_from_another_folder_a_run_finds_its_file(named, tmp_path, monkeypatch):
     arguments = command_line.parse(["launch.py", "--workdir=../run"])
     assert arguments.config.data.name == f"npz:{tmp_path / 'digits.npz'}"
     begin("../run", *named(arguments.config.data.name))
+
+
+@pytest.mark.parametrize("kind", ["npy", "folder"])
+def test_so_does_a_run_on_another_kind_of_a_users_own_images(kind, named, digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    np.save("own", digits[:40])
+    (tmp_path / "folder").mkdir()
+    for number, image in enumerate(digits[:40, ..., 0]):
+        Image.fromarray(image).save(tmp_path / "folder" / f"{number:02}.png")
+    path = {"npy": "own.npy", "folder": "folder"}[kind]
+    first = default_workdir(*named(f"{kind}:{path}"))
+    begin(first, *named(f"{kind}:{path}"))
+    assert default_workdir(*named(f"{kind}:{tmp_path / path}")) == first
+    os.rename(path, f"moved-{path}")
+    config, dataset = named(f"{kind}:moved-{path}")
+    assert default_workdir(config, dataset) == first
+    begin(first, config, dataset)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    arguments = command_line.parse(["launch.py", f"--workdir=../{first}"])
+    assert arguments.config.data.name == f"{kind}:{tmp_path / f'moved-{path}'}"
 
 
 # ------------------------------------------------------------------------------------------------ where it was trained

@@ -15,6 +15,10 @@ class UserError(Exception):
     def __init__(self, message):
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
+    def _render_traceback_(self):
+        """What IPython shows in place of a traceback, which would be of this package and not of the user's mistake."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def first_line(error):
     """The first line that an error of another library has to say, its type where that is none."""

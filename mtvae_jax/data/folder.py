@@ -189,7 +189,7 @@ def _only_size(root, sizes):
     if len(sizes) == 1:
         return next(iter(sizes))
     few = ", ".join(f"{high}×{wide} ({count:,})" for (high, wide), count in sizes.most_common(_NAMED))
-    rest = f" and {len(sizes) - _NAMED:,} other sizes" if len(sizes) > _NAMED else ""
+    rest = f" and {number_of(len(sizes) - _NAMED, 'other size')}" if len(sizes) > _NAMED else ""
     raise UserError(
         f"folder:{root}: the images are of {len(sizes):,} sizes, {few}{rest}; give all the same by data.size, such as "
         "--config.data.size=64"

@@ -81,7 +81,7 @@ def test_images_of_several_sizes_need_one(faces):
     small, wide = np.zeros((4, 4), np.uint8), np.zeros((4, 8), np.uint8)
     root = faces({"a.png": small, "b.png": wide, "c.png": wide, "d.png": wide.T, "e.png": small[:3]})
     assert refusal(root) == (
-        "the images are of 4 sizes, 4×8 (2), 4×4 (1), 8×4 (1) and 1 other sizes; give all the same by data.size, "
+        "the images are of 4 sizes, 4×8 (2), 4×4 (1), 8×4 (1) and 1 other size; give all the same by data.size, "
         "such as --config.data.size=64"
     )
     source = read_folder(str(root), size=(4, 4))

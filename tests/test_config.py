@@ -250,6 +250,16 @@ def test_what_changes_the_run_changes_the_hash(change):
     assert run_hash(resolve(config_with(**dict([change])), MNIST)) != run_hash(resolve(config_with(), MNIST))
 
 
+def test_of_a_folder_the_way_to_its_images_changes_the_hash_and_the_files_left_out_do_not():
+    def hashed(**settings):
+        fields = {f"data__{name}": value for name, value in {"name": "folder:a", "size": (8, 8), **settings}.items()}
+        return run_hash(resolve(config_with(**fields), (8, 8, 3)))
+
+    assert hashed(size=(8,)) == hashed() == hashed(skip_broken=True)
+    others = {"size": (4, 8)}, {"size": None}, {"crop": "none"}, {"background": "black"}, {"labels": "folders"}
+    assert len({hashed(), *(hashed(**other) for other in others)}) == 6
+
+
 def test_integers_and_floats_are_one_run():
     whole = {"loss__weights": (1, 1), "conditioning__exponent": 20, "train__warmup_epochs": 0}
     assert run_hash(resolve(config_with(**whole), MNIST)) == run_hash(resolve(config_with(), MNIST))

@@ -176,6 +176,18 @@ def test_a_large_jpeg_decoded_coarsely_is_nearly_what_it_is_decoded_finely(orien
     assert np.abs(pixels(path, size, "center", WHITE, 1)[..., 0] - expected).max() <= 2
 
 
+@pytest.mark.parametrize("crop", ["center", "none"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_is_decoded_no_coarser_than_is_needed(orientation, crop, tmp_path):
+    """Stored 80 high and 640 wide, of which the long side is to become much shorter; stripes along it are kept."""
+    stripes = np.broadcast_to(127.5 + 127.5 * np.sin(np.arange(80) * np.pi / 4)[:, None], (80, 640))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, Image.fromarray(stripes.astype(np.uint8)), "jpg", quality=98, exif=exif)
+    size = (64, 8) if orientation == 1 else (8, 64)
+    assert pixels(path, size, crop, WHITE, 1).std() > 60
+
+
 def test_colours_are_those_of_css():
     assert [colour(text) for text in ("white", "#102030", "rgb(1,2,3)")] == [(255,) * 3, (16, 32, 48), (1, 2, 3)]
 

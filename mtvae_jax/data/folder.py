@@ -81,8 +81,7 @@ def _files(path, root):
                     continue
                 if suffix in SUFFIXES:
                     file = Path(top, name)
-                    status = file.stat()
-                    files[file.relative_to(root).as_posix()] = (status.st_size, status.st_mtime_ns)
+                    files[file.relative_to(root).as_posix()] = _state(file)
                 elif suffix in NOT_READ:
                     not_read.add(suffix)
     except OSError as error:
@@ -93,6 +92,14 @@ def _files(path, root):
         raise UserError(f"folder:{root}: holds no image files, which end in {', '.join(SUFFIXES)}{hint}")
     # macOS takes letters with accents apart
     return dict(sorted(files.items(), key=lambda item: unicodedata.normalize("NFC", item[0]))), sorted(not_read)
+
+
+def _state(file):
+    try:
+        status = file.stat()
+    except OSError:  # a link to nowhere, which is a broken file like others
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _raise(error):

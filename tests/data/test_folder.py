@@ -99,7 +99,10 @@ def test_a_broken_file_is_named_and_where_it_is_asked_for_left_out_and_counted(f
     )
     cut = (root / "b.png").read_bytes()[:-60]  # whose head is whole
     (root / "b.png").write_bytes(cut)
+    (root / "e.jpg").unlink()
+    (root / "e.jpg").symlink_to("nowhere.jpg")
     (root / "c.png").unlink()
+    assert refusal(root).startswith("e.jpg cannot be read (No such file or directory); ")
     (root / "e.jpg").unlink()
     assert refusal(root).startswith("b.png cannot be read (")
     for _ in range(2):  # decoded, and kept

@@ -1,6 +1,6 @@
 """Images for training: uint8 arrays, split once and for all.
 
-`load_dataset` is the one way in. Behind it: `folder` and `npz` (a user's own images, the sample that the package ships),
+`load_dataset` is the one way in. Behind it: `folder` and `npz` (a user's own images, the shipped sample),
 `prepared` (datasets of tensorflow-datasets), `splits` (who trains, who validates, who tests).
 """
 

@@ -25,6 +25,9 @@ _NAMES = {
     "mse_of_mean": "squared error of the mean",
     "mse_of_draw": "of a draw",
     "crps": "CRPS",
+    "mean": "of the mean training image",
+    "nearest": "of the nearest",
+    "linear": "of the best linear predictor",
 }
 _WAYS = {
     "training_images": "training images, for comparison",
@@ -32,6 +35,7 @@ _WAYS = {
     "untrained_prior": "samples of an untrained prior",
     "conditional": "draws given pixels, z from p(z|m)",
     "unconditional": "draws given pixels, z from p(z)",
+    "rivals": "the same pixels predicted without a z, squared error",
 }
 _COVERAGE = "coverage_"
 

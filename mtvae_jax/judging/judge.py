@@ -16,6 +16,7 @@ from mtvae_jax.judging.distribution_metrics import (
 from mtvae_jax.judging.hidden_pixels import LEVELS
 from mtvae_jax.judging.image_features import inception_feature_extractor, train_feature_extractor
 from mtvae_jax.judging.pixel_noise import PixelNoise
+from mtvae_jax.judging.rivals import RIVALS
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models.latents import LATENTS
 from mtvae_jax.process.distributed import on_main
@@ -29,6 +30,7 @@ from mtvae_jax.workdir.directory import read_json, user_path, write_json
 _KEY = 20240503  # every model is judged with the same masks and noise
 _NOISE_IMAGES = 500  # validation images whose residuals are the pixel noise
 _FEWEST_RESIDUALS = 64  # fewer say nothing about noise
+_MOST_VALUES = 4096  # of an image, for a covariance of all of them, 134 MB
 _FEWEST_IMAGES = 4  # precision and recall are of the third nearest other image
 
 
@@ -44,6 +46,9 @@ def judge(config, dataset, workdir, *, stream=None):
     `given_pixels`: of p(x|m) on the hidden pixels of test images, with z from p(z|m) and, for comparison, from p(z)
     without a look at m: the error of the mean over draws, and with the pixel noise (see `PixelNoise`) coverage of
     central intervals and CRPS.
+
+    Beside it what predicts the same pixels without a z (`rivals`): the training images' mean, the nearest of them, and
+    the best linear predictor.
 
     `left_out`: what of this cannot be judged, and why, see the function of that name.
 
@@ -188,7 +193,12 @@ def _given_pixels(model, dataset, settings, without=()):
             continue
         draws = model.sample(settings.draws, jax.random.key(_KEY), images, masks, prior=prior)
         result[prior] = _judge_draws(draws, images, masks, noise)
-    return result
+    hidden, rivals = np.broadcast_to(~masks, images.shape), {}
+    for name, rival in RIVALS.items():
+        if name != "linear" or images[0].size <= _MOST_VALUES:
+            errors = (rival(dataset.train)(images, masks) - images) ** 2
+            rivals[name] = float(errors[hidden].mean())
+    return result | {"rivals": rivals}
 
 
 def _judge_draws(draws, images, masks, noise):

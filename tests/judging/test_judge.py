@@ -58,7 +58,14 @@ def test_everything_is_judged_and_kept(run, dataset, cheap_features):
     pixels = [images[:32].reshape(32, -1)[:, ::7] / 255.0 for images in (dataset.test, dataset.train)]
     expected = frechet_distance(*pixels)
     assert result["samples"]["training_images"]["frechet_distance"] == pytest.approx(expected, rel=1e-6)
-    assert {"conditional", "unconditional"} < set(result["given_pixels"])
+    assert {"conditional", "unconditional", "rivals"} < set(result["given_pixels"])
+    grid = np.zeros((28, 28, 1), bool)
+    grid[1::4, 1::4] = True
+    images = dataset.test[: result["given_pixels"]["num_images"]] / 255
+    mean = dataset.train.mean(0) / 255
+    rivals = result["given_pixels"]["rivals"]
+    assert rivals["mean"] == pytest.approx(np.mean((images - mean)[:, ~grid] ** 2), rel=1e-4)
+    assert set(rivals) == {"mean", "nearest", "linear"}
     assert result["given_pixels"]["revealed"] == 49
     figures = result["given_pixels"]["conditional"]
     assert figures["mse_of_mean"] <= figures["mse_of_draw"]  # averaging never hurts a squared error
@@ -117,7 +124,8 @@ def judge_untrained(digits, tmp_path, cheap_features, monkeypatch):
 def parts(result):
     """The parts that have figures: "samples/prior", …"""
     of_parts = ((part, result.get(part, {})) for part in ("samples", "given_pixels"))
-    return {f"{part}/{name}" for part, ways in of_parts for name, way in ways.items() if isinstance(way, dict)}
+    return {f"{part}/{name}" for part, ways in of_parts for name, way in ways.items()
+            if isinstance(way, dict) and name != "rivals"}
 
 
 NO_PRIOR = "config.prior.epochs = 0 learns no prior"

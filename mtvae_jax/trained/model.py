@@ -23,7 +23,7 @@ from mtvae_jax.workdir.checkpoints import read_checkpoint
 from mtvae_jax.workdir.directory import read_run, user_path
 
 _BATCH_SIZES = (1, 4, 16, 64, 256)  # a program each
-_LEAST_VARIANCE = 1e-4  # of a pixel's noise; codes have no variance of their own
+LEAST_VARIANCE = 1e-4  # of a pixel's noise; codes have no variance of their own
 
 
 # The network is an argument, and equal ones share a program: all models of one description, at all points of training.
@@ -281,7 +281,7 @@ class Model:
         hidden = int((~mask).sum((1, 2, 3)).min())
         if n > hidden:
             raise UserError(f"n = {n}: an image has {number_of(hidden, 'hidden pixel')} left; must be at most {hidden}")
-        variance = max(self.config.loss.variance or 0.0, _LEAST_VARIANCE)
+        variance = max(self.config.loss.variance or 0.0, LEAST_VARIANCE)
         return np.asarray(greedy_pixels(sampled, mask, int(n), variance))
 
     def _which_prior(self, prior, mask):

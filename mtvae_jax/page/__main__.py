@@ -54,7 +54,7 @@ def main(arguments):
 def _make(run, out):
     """Writes the page of a run; its size in bytes."""
     # Here, because imports take seconds, and a mistyped option is told before
-    from mtvae_jax.page.build import build, test_images
+    from mtvae_jax.page.build import build, images_of
     from mtvae_jax.process import environment
     from mtvae_jax.trained.model import load
     from mtvae_jax.workdir.directory import user_path
@@ -65,8 +65,8 @@ def _make(run, out):
         what = "is a folder" if out.is_dir() else "there is no such folder"
         raise UserError(f"{out}: {what}; give the name of a file in a folder that exists")
     model = load(run)
-    images, provenance = test_images(model.config)
-    page = build(model, images, dataset=model.config.data.name, provenance=provenance).encode()
+    images, dataset, provenance = images_of(model.config)
+    page = build(model, images, dataset=dataset, provenance=provenance).encode()
     try:
         out.write_bytes(page)
     except OSError as error:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mtvae_jax.conditioning import COUNTS, draw_masks
 from mtvae_jax.data import load_dataset
+from mtvae_jax.data.loading import OWN
 from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.methods import METHODS
 from mtvae_jax.page.networks import describe, require_supported
@@ -23,6 +24,11 @@ _KEY = 20240502  # of masks and noise
 _CHECK_DRAWS = 2  # of each mask
 _CHECK_SHARE = 0.1  # of the pixels, in the second mask; the first is empty
 _TRAINING_MASKS = 4
+
+# Before anything is painted, or a dark page would begin with a flash
+_THEME = """\
+document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+"""
 
 
 def build(model, images, *, dataset, provenance):
@@ -47,15 +53,17 @@ def build(model, images, *, dataset, provenance):
     )
 
 
-def test_images(config, num=NUM_IMAGES):
-    """The first test images of the data that a run was trained on, and where they come from: uint8 [N, H, W, C], text.
+def images_of(config, num=NUM_IMAGES):
+    """The first test images of the data that a run was trained on: uint8 [N, H, W, C], what they are called, and where
+    they come from, which of a user's own file is not said.
 
     **Raises:** `UserError` where the data is not to be had.
     """
     data = config.data
     dataset = load_dataset(data.name, directory=data.dir, validation=data.validation, fold=data.fold,
                            num_folds=data.num_folds, max_train=data.max_train)
-    return dataset.test[:num], dataset.provenance
+    own = data.name.startswith(tuple(OWN))
+    return dataset.test[:num], dataset.name, "images of its maker's own" if own else dataset.provenance
 
 
 def _page(model, images, dataset, provenance, rounded):
@@ -77,7 +85,7 @@ def _page(model, images, dataset, provenance, rounded):
     law = COUNTS[METHODS[config.model.method].counts]
     scripts = {name: _read(f"{name}.js") for name in ("network", "model", "app")}
     engine = scripts["network"] + scripts["model"].replace('"use strict";\n', "", 1)
-    texts = {"engine": engine, "app": scripts["app"], "style": _read("page.css")}
+    texts = {"theme": _THEME, "engine": engine, "app": scripts["app"], "style": _read("page.css")}
     environment = Environment(loader=PackageLoader("mtvae_jax.page", "."), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("template.html").render(

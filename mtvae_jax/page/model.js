@@ -58,19 +58,18 @@ function nextPixels(draws, mask, count, variance, C) {
     for (let s = 0; s < S; s++) mean += draws[s * D + d] / S;
     for (let s = 0; s < S; s++) deviations[d * S + s] = (draws[s * D + d] - mean) / Math.sqrt(S - 1);
   }
+  const gram = new Float64Array(S * S);
+  for (let d = 0; d < D; d++)
+    for (let s = 0, row = d * S; s < S; s++)
+      for (let t = 0; t < S; t++) gram[s * S + t] += deviations[row + s] * deviations[row + t];
   while (chosen.length < count) {
-    const gram = new Float64Array(S * S);
-    for (let d = 0; d < D; d++)
-      for (let s = 0, row = d * S; s < S; s++)
-        for (let t = 0; t <= s; t++) gram[s * S + t] += deviations[row + s] * deviations[row + t];
-    for (let s = 0; s < S; s++) for (let t = 0; t < s; t++) gram[t * S + s] = gram[s * S + t];
     let best = -1, most = -Infinity;
     for (let p = 0; p < P; p++) {
       if (known[p]) continue;
       const fall = expectedFall(deviations, p * C, C, S, gram, variance);
       if (fall > most) [best, most] = [p, fall];
     }
-    for (let c = 0; c < C; c++) contract(deviations, best * C + c, S, variance);
+    for (let c = 0; c < C; c++) contract(deviations, best * C + c, S, gram, variance);
     known[best] = 1;
     chosen.push(best);
   }
@@ -118,15 +117,31 @@ function traceOfQuotient(A, B) {
   return A.reduce((sum, row, i) => sum + B[i][i] / row[i], 0);
 }
 
-// The deviations once one value is known but for noise.
-function contract(deviations, place, S, variance) {
+// The deviations, and their products, once one value is known but for noise.
+function contract(deviations, place, S, gram, variance) {
   const measured = deviations.slice(place * S, (place + 1) * S);
   const ours = measured.reduce((sum, v) => sum + v * v, 0);
   const factor = 1 / ((ours + variance) * (1 + Math.sqrt(variance / (ours + variance))));
-  for (let row = 0; row < deviations.length; row += S) {
-    let along = 0;
-    for (let s = 0; s < S; s++) along += deviations[row + s] * measured[s];
-    for (let s = 0; s < S; s++) deviations[row + s] -= factor * along * measured[s];
+  const lower = (rows) => {
+    for (let row = 0; row < rows.length; row += S) {
+      let along = 0;
+      for (let s = 0; s < S; s++) along += rows[row + s] * measured[s];
+      for (let s = 0; s < S; s++) rows[row + s] -= factor * along * measured[s];
+    }
+  };
+  lower(deviations);
+  lower(gram);
+  transpose(gram, S);
+  lower(gram);
+}
+
+function transpose(matrix, n) {
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < i; j++) {
+      const kept = matrix[i * n + j];
+      matrix[i * n + j] = matrix[j * n + i];
+      matrix[j * n + i] = kept;
+    }
   }
 }
 
@@ -159,8 +174,9 @@ function largestDifference(model) {
 }
 
 // Answers one request after the other by `post`, in slices: a newer request ends an older one.
-// A request: { id, image, mask, noise, ask }: ask is how many pixels the model shall choose.
-// Answers: { id, z, alone, conditioned }, then several { id, count, draws, mean, deviation }, then { id, pixels }.
+// A request: { id, image, imageId, mask, noise, ask }: imageId changes with the image, ask is how many pixels the model
+// shall choose. Answers: several { id, count, alone, conditioned, mean, deviation, draws, milliseconds } of more and more
+// draws, then { id, pixels } if it was asked. To { check: true } the answer is { check: the largest difference }.
 function serve(model, post) {
   const SLICE = 8;
   let latest = null, encoded = null;
@@ -187,9 +203,11 @@ function serve(model, post) {
     if (ask) post({ id, pixels: nextPixels(draws, mask, ask, model.page.variance, D / mask.length) });
   }
 
-  return (request) => {
+  return async (request) => {
+    if (request.check) return post({ check: largestDifference(model) });
     latest = request.id;
-    return answer(request);
+    await new Promise((resume) => setTimeout(resume)); // whatever else has come in the meantime comes first
+    if (latest === request.id) await answer(request);
   };
 }
 

@@ -94,9 +94,22 @@ function dense(x, kernel, bias, shape) {
   return y;
 }
 
-function mapped(x, change) {
+// Loops of their own, because a function that is given one calls it for each number.
+function leaky(x, slope) {
   const y = value(x.shape);
-  for (let i = 0; i < y.data.length; i++) y.data[i] = change(x.data[i], i);
+  for (let i = 0; i < y.data.length; i++) y.data[i] = x.data[i] >= 0 ? x.data[i] : slope * x.data[i];
+  return y;
+}
+
+function sigmoid(x) {
+  const y = value(x.shape);
+  for (let i = 0; i < y.data.length; i++) y.data[i] = 1 / (1 + Math.exp(-x.data[i]));
+  return y;
+}
+
+function affine(x, scale, offset) {
+  const y = value(x.shape), n = scale.length;
+  for (let i = 0; i < y.data.length; i++) y.data[i] = scale[i % n] * x.data[i] + offset[i % n];
   return y;
 }
 
@@ -201,9 +214,9 @@ const OPERATIONS = {
   conv: (op, [x]) => convolve(x, op.kernel, op.bias, op.stride, x.shape.slice(1, 3), false),
   conv_transpose: (op, [x]) => convolve(x, op.kernel, op.bias, op.stride, op.size, true),
   dense: (op, [x]) => dense(x, op.kernel, op.bias, op.shape),
-  affine: ({ scale, offset }, [x]) => mapped(x, (v, i) => scale[i % scale.length] * v + offset[i % offset.length]),
-  leaky: (op, [x]) => mapped(x, (v) => (v >= 0 ? v : op.slope * v)),
-  sigmoid: (op, [x]) => mapped(x, (v) => 1 / (1 + Math.exp(-v))),
+  affine: (op, [x]) => affine(x, op.scale, op.offset),
+  leaky: (op, [x]) => leaky(x, op.slope),
+  sigmoid: (op, [x]) => sigmoid(x),
   add: (op, [a, b]) => add(a, b),
   concat: (op, [a, b]) => concat(a, b),
   push_pull: (op, [m]) => pushPull(m, op.outputs.length),

@@ -1,0 +1,422 @@
+"use strict";
+// What a visitor sees and touches. The model itself works in a worker, or here where a browser has none.
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const page = JSON.parse(byId("data").textContent);
+  const [H, W, C] = page.shape, P = H * W, D = P * C;
+  const DRAWS = 64, SHOWN = 8, ASKED = 6, START = 12, MOST_DEVIATION = 0.4;
+
+  const pixels = new Uint8Array(bytesOf(page.images));
+  const images = Array.from({ length: pixels.length / D }, (_, n) =>
+    Float32Array.from(pixels.subarray(n * D, (n + 1) * D), (v) => v / 255));
+  const trainingMasks = new Uint8Array(bytesOf(page.masks));
+  const state = {
+    image: images[0].slice(), imageId: 0, place: 0, // place: of the image in the strip, null for one that is drawn
+    mask: new Uint8Array(P), asked: new Set(), // asked: pixels that the model has chosen last
+    mode: "reveal", cursor: null, noise: noise(DRAWS), id: 0, answer: null, drawnTraining: 0,
+  };
+
+  // ------------------------------------------------------------------------------------------------------- the model
+
+  const engine = start();
+
+  // A function of a request; `received` gets the answers.
+  function start() {
+    const text = byId("weights").textContent;
+    try {
+      const source = byId("engine").textContent + `
+        let handle = null;
+        self.onmessage = ({ data }) => {
+          if (handle) return handle(data);
+          const model = new Model(data.page, bytesOf(data.weights));
+          handle = serve(model, (answer) => self.postMessage(answer));
+        };`;
+      const worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+      worker.onmessage = ({ data }) => received(data);
+      worker.onerror = (event) => failed(event.message);
+      worker.postMessage({ page, weights: text });
+      return (request) => worker.postMessage(request);
+    } catch {
+      const handle = serve(new Model(page, bytesOf(text)), received);
+      return handle;
+    }
+  }
+
+  let frame = 0;
+
+  // Asks the model about what is revealed now, once a frame at most; `ask`: how many pixels it shall choose.
+  function look(ask = 0) {
+    state.id++;
+    byId("ask").setAttribute("aria-busy", ask > 0);
+    cancelAnimationFrame(frame);
+    if (ask) return send(ask);
+    frame = requestAnimationFrame(() => {
+      showMask();
+      send(0);
+    });
+  }
+
+  function send(ask) {
+    const { id, image, imageId, mask, noise } = state;
+    engine({ id, image: image.slice(), imageId, mask: mask.slice(), noise, ask });
+  }
+
+  function received(answer) {
+    if (answer.check !== undefined) return checked(answer.check);
+    if (answer.id !== state.id) return;
+    if (answer.pixels) {
+      byId("ask").setAttribute("aria-busy", false);
+      state.asked = new Set(answer.pixels);
+      for (const pixel of answer.pixels) state.mask[pixel] = 1;
+      return look();
+    }
+    state.answer = { ...answer, draws: answer.draws || (state.answer && state.answer.draws) };
+    showAnswer();
+    if (answer.count === DRAWS && !document.documentElement.dataset.difference) engine({ check: true });
+  }
+
+  function checked(difference) {
+    document.documentElement.dataset.difference = difference;
+    const equal = difference < 1e-4;
+    byId("check").textContent = equal
+      ? `Compared with Python when it was opened, its numbers differ by ${difference.toExponential(0)} at most.`
+      : `Compared with Python when it was opened, its numbers differ by ${difference}: do not trust them.`;
+  }
+
+  function failed(message) {
+    byId("sentence").textContent = `The model does not run in this browser (${message}).`;
+  }
+
+  // Standard normal numbers [rows · Z], by Box and Muller.
+  function noise(rows) {
+    return Float32Array.from({ length: rows * page.latentDim }, () =>
+      Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()));
+  }
+
+  // ------------------------------------------------------------------------------------------------------- to be seen
+
+  const theme = () => getComputedStyle(document.documentElement);
+  const colour = (name) => theme().getPropertyValue(`--${name}`).trim();
+  const level = (v) => Math.round(255 * Math.min(Math.max(v, 0), 1));
+
+  // Red, green and blue of a pixel; of images that are neither grey nor in colour, the mean of the channels.
+  function rgb(image, pixel) {
+    if (C === 3) return [0, 1, 2].map((c) => level(image[pixel * 3 + c]));
+    let mean = 0;
+    for (let c = 0; c < C; c++) mean += image[pixel * C + c] / C;
+    return [level(mean), level(mean), level(mean)];
+  }
+
+  function paint(canvas, colourOf) {
+    if (canvas.width !== W || canvas.height !== H) [canvas.width, canvas.height] = [W, H];
+    const context = canvas.getContext("2d"), picture = context.createImageData(W, H);
+    for (let pixel = 0; pixel < P; pixel++) picture.data.set(colourOf(pixel), 4 * pixel);
+    context.putImageData(picture, 0, 0);
+  }
+
+  const paintImage = (canvas, image) => paint(canvas, (pixel) => [...rgb(image, pixel), 255]);
+
+  function paintDeviation(canvas, deviation) {
+    const probe = document.createElement("canvas").getContext("2d");
+    probe.fillStyle = colour("accent");
+    probe.fillRect(0, 0, 1, 1);
+    const [r, g, b] = probe.getImageData(0, 0, 1, 1).data;
+    paint(canvas, (pixel) => {
+      let mean = 0;
+      for (let c = 0; c < C; c++) mean += deviation[pixel * C + c] / C;
+      return [r, g, b, level(mean / MOST_DEVIATION)];
+    });
+  }
+
+  // The board: revealed pixels as tiles, hidden ones as points on paper; in drawing mode, all of them.
+  function paintBoard() {
+    const canvas = byId("board"), scale = window.devicePixelRatio || 1;
+    const side = Math.max(1, Math.round((canvas.clientWidth * scale) / W)); // whole device pixels, so that tiles are crisp
+    if (canvas.width !== side * W || canvas.height !== side * H) [canvas.width, canvas.height] = [side * W, side * H];
+    const context = canvas.getContext("2d"), gap = side >= 8 ? 1 : 0;
+    context.fillStyle = colour("hidden");
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    const all = state.mode === "draw", dot = colour("dot"), radius = Math.max(1, side / 14);
+    for (let pixel = 0; pixel < P; pixel++) {
+      const x = (pixel % W) * side, y = Math.floor(pixel / W) * side;
+      if (all || state.mask[pixel]) {
+        context.fillStyle = `rgb(${rgb(state.image, pixel)})`;
+        context.fillRect(x, y, side - gap, side - gap);
+      } else {
+        context.fillStyle = dot;
+        context.fillRect(Math.round(x + side / 2 - radius), Math.round(y + side / 2 - radius), Math.ceil(2 * radius),
+                         Math.ceil(2 * radius));
+      }
+    }
+    const ring = Math.max(2, Math.round(side / 6));
+    context.strokeStyle = colour("accent");
+    context.lineWidth = ring;
+    const outline = (pixel, inset) => context.strokeRect(
+      (pixel % W) * side + inset, Math.floor(pixel / W) * side + inset, side - gap - 2 * inset, side - gap - 2 * inset);
+    if (!all) for (const pixel of state.asked) if (state.mask[pixel]) outline(pixel, ring / 2);
+    if (state.cursor !== null && document.activeElement === canvas) outline(state.cursor, -ring / 2);
+  }
+
+  const count = () => state.mask.reduce((sum, v) => sum + v, 0);
+
+  function showMask() {
+    const revealed = count();
+    byId("count").textContent = `${revealed} of ${P} pixels revealed`;
+    byId("board").setAttribute("aria-label",
+      `The image, ${H} by ${W} pixels, ${revealed} revealed` + (state.cursor === null ? "" :
+        `; row ${Math.floor(state.cursor / W) + 1}, column ${(state.cursor % W) + 1}`));
+    byId("ask").disabled = byId("random").disabled = revealed === P;
+    byId("clear").disabled = revealed === 0;
+    byId("ask").textContent = `Reveal ${Math.min(ASKED, P - revealed) || ASKED} the model asks for`;
+    byId("random").textContent = `Reveal ${Math.min(ASKED, P - revealed) || ASKED} at random`;
+    paintBoard();
+  }
+
+  function showAnswer() {
+    const { alone, conditioned, mean, deviation, draws, milliseconds } = state.answer;
+    paintImage(byId("truth"), state.image);
+    paintImage(byId("alone"), alone);
+    paintImage(byId("conditioned"), conditioned);
+    paintImage(byId("mean"), mean);
+    paintDeviation(byId("deviation"), deviation);
+    if (draws) {
+      [...byId("draws").children].forEach((canvas, n) => paintImage(canvas, draws.subarray(n * D, (n + 1) * D)));
+    }
+    byId("draw-count").textContent = state.answer.count;
+    for (const [id, image] of Object.entries({ alone, conditioned })) {
+      byId(`${id}-error`).textContent = `off by ${rootMeanSquare(state.image, image, () => true).toFixed(2)}`;
+    }
+    if (state.answer.count === SHOWN) {
+      document.documentElement.dataset.milliseconds = milliseconds;
+      byId("time").textContent = `The last look took ${Math.max(Math.round(milliseconds), 1)} ms.`;
+    }
+    if (state.answer.count < DRAWS) return;
+    byId("sentence").textContent = sentence(mean, deviation);
+    document.documentElement.dataset.state = "ready";
+  }
+
+  // What is to be seen, in words.
+  function sentence(mean, deviation) {
+    const revealed = count();
+    if (revealed === P) return "All pixels are revealed: there is nothing left to guess.";
+    const hidden = (pixel) => !state.mask[pixel];
+    const error = rootMeanSquare(state.image, mean, hidden), said = rootMeanSquare(deviation, new Float32Array(D), hidden);
+    const whole = revealed === 0 ? "Nothing is revealed, so these are images from nothing."
+      : `${revealed} ${revealed === 1 ? "pixel is" : "pixels are"} revealed.`;
+    return `${whole} At the hidden pixels the mean is off by ${error.toFixed(2)}, where the draws said to expect ` +
+      `${said.toFixed(2)} (black is 0, white is 1).`;
+  }
+
+  function rootMeanSquare(a, b, where) {
+    let sum = 0, n = 0;
+    for (let d = 0; d < D; d++) {
+      if (!where(Math.floor(d / C))) continue;
+      sum += (a[d] - b[d]) ** 2;
+      n++;
+    }
+    return Math.sqrt(sum / n);
+  }
+
+  // ------------------------------------------------------------------------------------------------------- to be done
+
+  function reveal(pixelsToReveal) {
+    state.asked.clear();
+    for (const pixel of pixelsToReveal) state.mask[pixel] = 1;
+    look();
+  }
+
+  function atRandom(number) {
+    const hidden = Array.from({ length: P }, (_, pixel) => pixel).filter((pixel) => !state.mask[pixel]);
+    for (let i = 0; i < Math.min(number, hidden.length); i++) {
+      const j = i + Math.floor(Math.random() * (hidden.length - i));
+      [hidden[i], hidden[j]] = [hidden[j], hidden[i]];
+    }
+    return hidden.slice(0, number);
+  }
+
+  function trainingMask() {
+    const n = state.drawnTraining++ % (trainingMasks.length / P);
+    return trainingMasks.subarray(n * P, (n + 1) * P);
+  }
+
+  function setMode(mode) {
+    state.mode = mode;
+    for (const name of ["reveal", "draw"]) byId(`mode-${name}`).setAttribute("aria-pressed", name === mode);
+    byId("revealing").hidden = mode !== "reveal";
+    byId("drawing").hidden = mode !== "draw";
+    paintBoard();
+  }
+
+  function choose(place) {
+    state.place = place;
+    state.image = place === null ? new Float32Array(D) : images[place].slice();
+    state.imageId++;
+    state.asked.clear();
+    [...byId("strip").children].forEach((button, n) => {
+      const chosen = n === place || (place === null && n === 0);
+      button.setAttribute("aria-checked", n === place);
+      button.tabIndex = chosen ? 0 : -1;
+    });
+    if (place === null) state.mask.fill(0);
+    setMode(place === null ? "draw" : "reveal");
+    look();
+  }
+
+  // One touch of the brush at a pixel, which reveals, hides or draws. `value`: what the mask becomes there.
+  function touch(pixel, value) {
+    const row = Math.floor(pixel / W), column = pixel % W, radius = Number(byId("brush").value) / 2;
+    const reach = Math.ceil(radius);
+    for (let r = Math.max(row - reach, 0); r <= Math.min(row + reach, H - 1); r++) {
+      for (let q = Math.max(column - reach, 0); q <= Math.min(column + reach, W - 1); q++) {
+        const distance = Math.hypot(r - row, q - column), cover = Math.min(Math.max(radius + 0.5 - distance, 0), 1);
+        if (state.mode === "reveal") {
+          if (distance < radius + 0.1 || distance === 0) state.mask[r * W + q] = value;
+        } else {
+          mix(r * W + q, cover);
+        }
+      }
+    }
+    if (state.mode === "draw") state.imageId++;
+    state.asked.clear();
+    look();
+  }
+
+  function mix(pixel, cover) {
+    for (let c = 0; c < C; c++) {
+      const old = state.image[pixel * C + c], pen = penColour(c);
+      const mixed = old + cover * (pen - old);
+      state.image[pixel * C + c] = C === 3 ? mixed : pen ? Math.max(old, cover) : Math.min(old, 1 - cover);
+    }
+  }
+
+  const penColour = (c) => C === 3 ? parseInt(byId("pen").value.slice(1 + 2 * c, 3 + 2 * c), 16) / 255
+    : byId("rubber").getAttribute("aria-pressed") === "true" ? 0 : 1;
+
+  function pixelAt(event) {
+    const box = byId("board").getBoundingClientRect();
+    const column = Math.floor(((event.clientX - box.left) / box.width) * W);
+    const row = Math.floor(((event.clientY - box.top) / box.height) * H);
+    return row < 0 || column < 0 || row >= H || column >= W ? null : row * W + column;
+  }
+
+  // All pixels on the way of a stroke from one to another.
+  function between(from, to) {
+    const [r0, c0, r1, c1] = [Math.floor(from / W), from % W, Math.floor(to / W), to % W];
+    const steps = Math.max(Math.abs(r1 - r0), Math.abs(c1 - c0), 1);
+    return Array.from({ length: steps }, (_, i) =>
+      Math.round(r0 + ((r1 - r0) * (i + 1)) / steps) * W + Math.round(c0 + ((c1 - c0) * (i + 1)) / steps));
+  }
+
+  let stroke = null; // { pixel, value } of the stroke that is being made
+
+  byId("board").addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    const pixel = pixelAt(event);
+    if (pixel === null) return;
+    byId("board").setPointerCapture(event.pointerId);
+    stroke = { pixel, value: state.mask[pixel] ? 0 : 1 };
+    state.cursor = null;
+    touch(pixel, stroke.value);
+  });
+  byId("board").addEventListener("pointermove", (event) => {
+    if (stroke === null) return;
+    for (const sample of event.getCoalescedEvents ? event.getCoalescedEvents() : [event]) {
+      const pixel = pixelAt(sample);
+      if (pixel === null || pixel === stroke.pixel) continue;
+      for (const passed of between(stroke.pixel, pixel)) touch(passed, stroke.value);
+      stroke.pixel = pixel;
+    }
+  });
+  for (const name of ["pointerup", "pointercancel"]) byId("board").addEventListener(name, () => (stroke = null));
+
+  byId("board").addEventListener("keydown", (event) => {
+    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    const cursor = state.cursor === null ? Math.floor(H / 2) * W + Math.floor(W / 2) : state.cursor;
+    if (step) {
+      const row = Math.min(Math.max(Math.floor(cursor / W) + step[0], 0), H - 1);
+      const column = Math.min(Math.max((cursor % W) + step[1], 0), W - 1);
+      state.cursor = state.cursor === null ? cursor : row * W + column;
+      showMask();
+    } else if (event.key === " " || event.key === "Enter") {
+      state.cursor = cursor;
+      touch(cursor, state.mask[cursor] ? 0 : 1);
+    } else {
+      return;
+    }
+    event.preventDefault();
+  });
+  for (const name of ["focus", "blur"]) byId("board").addEventListener(name, paintBoard);
+
+  byId("ask").addEventListener("click", () => look(Math.min(ASKED, P - count())));
+  byId("random").addEventListener("click", () => reveal(atRandom(ASKED)));
+  byId("clear").addEventListener("click", () => {
+    state.mask.fill(0);
+    reveal([]);
+  });
+  if (byId("training")) {
+    byId("training").addEventListener("click", () => {
+      state.mask.set(trainingMask());
+      reveal([]);
+    });
+  }
+  byId("next").addEventListener("click", () => choose(state.place === null ? 0 : (state.place + 1) % images.length));
+  byId("own").addEventListener("click", () => choose(null));
+  byId("blank").addEventListener("click", () => choose(null));
+  byId("done").addEventListener("click", () => setMode("reveal"));
+  byId("again").addEventListener("click", () => {
+    state.noise = noise(DRAWS);
+    look();
+  });
+  byId("mode-reveal").addEventListener("click", () => setMode("reveal"));
+  byId("mode-draw").addEventListener("click", () => setMode("draw"));
+  if (byId("rubber")) {
+    byId("rubber").addEventListener("click", ({ target }) =>
+      target.setAttribute("aria-pressed", target.getAttribute("aria-pressed") !== "true"));
+  }
+  byId("brush").addEventListener("input", ({ target }) => (byId("brush-size").textContent = target.value));
+
+  const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
+
+  function setTheme(name) {
+    document.documentElement.dataset.theme = name;
+    byId("theme").textContent = name === "dark" ? "Light" : "Dark";
+    byId("theme").setAttribute("aria-label", `Change to ${name === "dark" ? "light" : "dark"} colours`);
+    paintBoard();
+    if (state.answer) showAnswer();
+  }
+
+  byId("theme").addEventListener("click", () =>
+    setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+  prefersDark.addEventListener("change", () => setTheme(prefersDark.matches ? "dark" : "light"));
+  new ResizeObserver(paintBoard).observe(byId("board"));
+
+  for (let n = 0; n < SHOWN; n++) {
+    const canvas = document.createElement("canvas");
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `Draw ${n + 1} of ${SHOWN} given the revealed pixels`);
+    byId("draws").append(canvas);
+  }
+  for (const canvas of document.querySelectorAll("figure canvas, #draws canvas")) [canvas.width, canvas.height] = [W, H];
+  images.forEach((image, n) => {
+    const button = document.createElement("button"), canvas = document.createElement("canvas");
+    button.type = "button";
+    button.setAttribute("role", "radio");
+    button.setAttribute("aria-label", `Test image ${n + 1}`);
+    button.append(canvas);
+    button.addEventListener("click", () => choose(n));
+    button.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      choose((n + step + images.length) % images.length);
+      byId("strip").children[state.place].focus();
+    });
+    paintImage(canvas, image);
+    byId("strip").append(button);
+  });
+  if (byId("training")) state.mask.set(trainingMask());
+  setTheme(prefersDark.matches ? "dark" : "light");
+  choose(0);
+  showMask();
+  if (!byId("training")) look(Math.min(START, P)); // so that there is something to be seen at once
+})();

@@ -133,16 +133,16 @@
     const canvas = byId("board"), scale = window.devicePixelRatio || 1;
     const side = Math.max(1, Math.round((canvas.clientWidth * scale) / W)); // whole device pixels, so that tiles are crisp
     if (canvas.width !== side * W || canvas.height !== side * H) [canvas.width, canvas.height] = [side * W, side * H];
-    const context = canvas.getContext("2d"), gap = side >= 8 ? 1 : 0;
+    const context = canvas.getContext("2d"), all = state.mode === "draw", gap = side >= 8 && !all ? 1 : 0;
     context.fillStyle = colour("hidden");
     context.fillRect(0, 0, canvas.width, canvas.height);
-    const all = state.mode === "draw", dot = colour("dot"), radius = Math.max(1, side / 14);
+    const dot = colour("dot"), radius = Math.max(1, side / 14);
     for (let pixel = 0; pixel < P; pixel++) {
       const x = (pixel % W) * side, y = Math.floor(pixel / W) * side;
       if (all || state.mask[pixel]) {
         context.fillStyle = `rgb(${rgb(state.image, pixel)})`;
         context.fillRect(x, y, side - gap, side - gap);
-      } else {
+      } else if (side >= 8) {
         context.fillStyle = dot;
         context.fillRect(Math.round(x + side / 2 - radius), Math.round(y + side / 2 - radius), Math.ceil(2 * radius),
                          Math.ceil(2 * radius));
@@ -200,11 +200,12 @@
     const revealed = count();
     if (revealed === P) return "All pixels are revealed: there is nothing left to guess.";
     const hidden = (pixel) => !state.mask[pixel];
-    const error = rootMeanSquare(state.image, mean, hidden), said = rootMeanSquare(deviation, new Float32Array(D), hidden);
+    const error = rootMeanSquare(state.image, mean, hidden);
+    const expected = Math.sqrt(rootMeanSquare(deviation, new Float32Array(D), hidden) ** 2 + page.variance);
     const whole = revealed === 0 ? "Nothing is revealed, so these are images from nothing."
       : `${revealed} ${revealed === 1 ? "pixel is" : "pixels are"} revealed.`;
-    return `${whole} At the hidden pixels the mean is off by ${error.toFixed(2)}, where the draws said to expect ` +
-      `${said.toFixed(2)} (black is 0, white is 1).`;
+    return `${whole} At the hidden pixels the mean of the draws is off by ${error.toFixed(2)}, where the model ` +
+      `expects ${expected.toFixed(2)} (black is 0, white is 1).`;
   }
 
   function rootMeanSquare(a, b, where) {

@@ -89,15 +89,16 @@ class Graph:
             else:
                 self.weights[bias] = self.weights[bias] * scale + offset
 
-        renamed, ops = {}, []
+        kept = []
         for op in self.ops:
-            op["inputs"] = [renamed.get(name, name) for name in op["inputs"]]
-            if op["op"] == "affine" and absorbs(op["inputs"][0]):
-                absorb(op["inputs"][0], *(self.weights[op["weights"][role]] for role in ("scale", "offset")))
-                renamed[op["outputs"][0]] = op["inputs"][0]
-            else:
-                ops.append(op)
-        self.ops = ops
+            if op["op"] != "affine" or not absorbs(op["inputs"][0]):
+                kept.append(op)
+                continue
+            source = producers[op["inputs"][0]]
+            absorb(op["inputs"][0], *(self.weights[op["weights"][role]] for role in ("scale", "offset")))
+            source["outputs"] = op["outputs"]
+            producers[op["outputs"][0]] = source
+        self.ops = kept
         self._forget_unused_weights()
 
     def pack(self):

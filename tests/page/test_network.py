@@ -1,79 +1,22 @@
 """The model in a browser's language says what it says in Python: carried out by node, compared with Flax."""
 
 import base64
-import functools
-import json
-import shutil
-import subprocess
 
-import jax
 import numpy as np
 import pytest
-from small_runs import ROOT, small_config
+from page.models import KEY, NODE, base64_of, built, image_and_masks, in_node, model_of, page_data
 
-from mtvae_jax.config import resolve
-from mtvae_jax.models import build_latent, build_model, init_variables
-from mtvae_jax.models.priors import init_prior
-from mtvae_jax.page.build import build, draw_noise
+from mtvae_jax.page.build import draw_noise
 from mtvae_jax.page.networks import describe
 from mtvae_jax.trained.acquisition import greedy_pixels
-from mtvae_jax.trained.model import Model
-from mtvae_jax.trained.prior import LearnedPrior
 
-NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="needs node, which carries out the page's code")
-PAGE = ROOT / "mtvae_jax" / "page"
-KEY = jax.random.key(5)
 SHAPES = [(28, 28, 1), (13, 9, 3)]
 DRAWS = 5
 
 
-def in_node(**question):
-    """What tests/page/harness.js answers."""
-    scripts = [str(PAGE / "network.js"), str(PAGE / "model.js")]
-    command = [NODE, str(ROOT / "tests" / "page" / "harness.js"), *scripts]
-    result = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
-
-
-def base64_of(array):
-    return base64.b64encode(np.ascontiguousarray(array, np.float32).tobytes()).decode()
-
-
 def floats(text, shape):
     return np.frombuffer(base64.b64decode(text), np.float32).reshape(shape)
-
-
-def randomised(variables):
-    """The same shapes with every number moved: no bias is 0, no statistic that of no training."""
-    generator = np.random.default_rng(3)
-
-    def moved(path, leaf):
-        noise = generator.normal(size=leaf.shape).astype(np.float32)
-        if path[-1].key == "var":
-            return np.exp(0.5 * noise)
-        return np.asarray(leaf) + 0.1 * noise * (2 if path[-1].key in ("bias", "mean") else 1)
-
-    return jax.tree_util.tree_map_with_path(moved, variables)
-
-
-@functools.cache
-def model_of(shape, method, merge, joint, **settings):
-    settings = {"model__merge": merge, "prior__joint": joint, "prior__epochs": 0 if joint else 1} | settings
-    config = resolve(small_config(method, **settings), shape)
-    model = Model(config, shape, randomised(init_variables(build_model(config, shape), KEY, shape)))
-    if joint:
-        return model
-    prior = LearnedPrior(config, shape, 0)
-    variables = init_prior(prior._network, build_latent(config, shape), config, shape, KEY)
-    return model.with_prior(prior.with_variables(randomised(variables)))
-
-
-def image_and_masks(shape):
-    generator = np.random.default_rng(4)
-    masks = np.stack([np.zeros((*shape[:2], 1), bool), generator.uniform(size=(*shape[:2], 1)) < 0.2])
-    return generator.integers(0, 256, shape).astype(np.uint8), masks
 
 
 def compare(model, fold=True):
@@ -104,3 +47,69 @@ def compare(model, fold=True):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_javascript_equals_python(shape, method, merge, joint):
     assert compare(model_of(shape, method, merge, joint)) < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:mask")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model__residual_layers": 2, "model__residual_dim": 5},
+        {"model__normalization": "none", "model__residual_layers": 1},
+        {"model__head": "full"},
+        {"model__output": "linear", "model__kernel_size": 4},
+        {"model__hidden_dims": (6, 5, 7), "model__latent_dim": 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("merge", ["dense", "spatial", "context"])
+def test_javascript_equals_python_for_other_networks(merge, settings):
+    assert compare(model_of((13, 9, 3), "multi_decoder", merge, merge != "spatial", **settings)) < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:mask")
+def test_folded_batch_normalisation_is_the_same_network():
+    model = model_of((13, 9, 3), "multi_decoder", "context", False, model__residual_layers=1)
+    kinds = {fold: [op["op"] for op in describe(model, fold=fold).graph.ops] for fold in (True, False)}
+    # What remains stands in front of the convolutions of residual layers.
+    assert 0 < kinds[True].count("affine") < kinds[False].count("affine") / 2
+    assert compare(model, fold=False) < 1e-4
+
+
+def own_difference(page, weights):
+    """What a page says of itself, in node."""
+    image, mask, noise = (base64_of(np.zeros(size)) for size in (np.prod(page["shape"]), 1, 1))
+    return float(in_node(page=page, weights=weights, image=image, masks=[], noise=noise)["difference"])
+
+
+def test_a_page_compares_itself_with_python():
+    page, weights = page_data(built(model_of((13, 9, 3), "single_decoder", "context", True)))
+    assert own_difference(page, weights) < 1e-4
+    words = np.frombuffer(base64.b64decode(weights), np.float32).copy()
+    words *= 1.01
+    assert own_difference(page, base64_of(words)) > 1e-3
+    words[:] = np.nan
+    assert np.isnan(own_difference(page, base64_of(words)))
+
+
+@pytest.mark.parametrize("joint", [True, False], ids=["joint", "second-stage"])
+def test_a_page_that_is_too_large_has_weights_of_half_precision(joint, monkeypatch):
+    model = model_of((28, 28, 1), "single_decoder", "dense", joint)
+    whole = built(model)
+    monkeypatch.setattr("mtvae_jax.page.build.MOST_BYTES", len(whole) - 1)
+    half = built(model)
+    assert "half\nprecision" in half
+    assert "half\nprecision" not in whole
+    assert len(page_data(half)[1]) < 0.6 * len(page_data(whole)[1])
+    assert own_difference(*page_data(half)) < 1e-4
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_next_pixels_are_those_that_python_chooses(channels):
+    generator = np.random.default_rng(channels)
+    # Few directions, as of draws from a z of few dimensions, so that one pixel says much of the others
+    draws = generator.normal(size=(20, 3)) @ generator.normal(size=(3, 7 * 6 * channels))
+    draws = draws.reshape(20, 1, 7, 6, channels).astype(np.float32)
+    mask = generator.uniform(size=(1, 7, 6, 1)) < 0.3
+    expected = np.asarray(greedy_pixels(draws, mask, 6, 0.01))[0]
+    question = {"draws": base64_of(draws), "mask": base64_of(mask), "count": 6, "variance": 0.01, "channels": channels}
+    assert in_node(pixels=question)["pixels"] == [row * 6 + column for row, column in expected.tolist()]

@@ -7,9 +7,19 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+# The browser reads from 3 and writes to 4.
+_LAUNCH = """
+import os, sys
+for there, ours in zip((3, 4), [os.dup(int(ours)) for ours in sys.argv[1:3]]):
+    os.dup2(ours, there)
+    os.set_inheritable(there, True)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Browser:
@@ -33,11 +43,9 @@ class Browser:
         self._in, from_browser = os.pipe()
 
         self._process = subprocess.Popen(
-            # The browser reads from 3 and writes to 4.
-            ["sh", "-c", f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}', CHROMIUM, "--headless", "--no-sandbox",
+            [sys.executable, "-c", _LAUNCH, str(to_browser), str(from_browser), CHROMIUM, "--headless", "--no-sandbox",
              "--disable-gpu", "--remote-debugging-pipe", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", f"--user-data-dir={self._folder}",
-             "about:blank"],
+             "--disable-component-update", f"--user-data-dir={self._folder}", "about:blank"],
             pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         os.close(to_browser)

@@ -48,8 +48,8 @@ def build(model, images, *, dataset, provenance):
         if len(page.encode()) <= MOST_BYTES:
             return page
     raise UserError(
-        f"the page would have {number_of(len(page.encode()), 'byte')} in half precision, and {MOST_BYTES:,} is the most "
-        "that one may have; train a model of fewer config.model.hidden_dims"
+        f"the page would have {number_of(len(page.encode()), 'byte')} in half precision, and {MOST_BYTES:,} is the "
+        "most that one may have; train a model of fewer config.model.hidden_dims"
     )
 
 

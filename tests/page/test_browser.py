@@ -101,7 +101,7 @@ def test_a_request_would_be_seen_and_is_refused(opened):
 def test_pixels_are_revealed_by_click_stroke_keys_and_the_model(opened):
     press(opened, "clear")
     assert revealed(opened) == 0
-    x, y, width, height = board(opened)
+    x, y, width, _ = board(opened)
     side = width / SHAPE[1]
     opened.click(x + 2.5 * side, y + 3.5 * side)
     opened.wait("document.getElementById('count').textContent.startsWith('1 ')")

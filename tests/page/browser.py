@@ -140,5 +140,5 @@ class Browser:
                 self.requests.append(message["params"]["request"]["url"])
             elif message["method"] == "Runtime.exceptionThrown":
                 self.errors.append(message["params"]["exceptionDetails"])
-            elif message["method"] == "Log.entryAdded":
+            elif message["method"] == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
                 self.errors.append(message["params"]["entry"]["text"])

@@ -13,7 +13,7 @@
   const state = {
     image: images[0].slice(), imageId: 0, place: 0, // place: of the image in the strip, null for one that is drawn
     mask: new Uint8Array(P), asked: new Set(), // asked: pixels that the model has chosen last
-    mode: "reveal", cursor: null, noise: noise(DRAWS), id: 0, answer: null, drawnTraining: 0,
+    mode: "reveal", brush: { reveal: 1, draw: 2 }, cursor: null, noise: noise(DRAWS), id: 0, answer: null, drawnTraining: 0,
   };
 
   // ------------------------------------------------------------------------------------------------------- the model
@@ -44,28 +44,28 @@
 
   let frame = 0;
 
-  // Asks the model about what is revealed now, once a frame at most; `ask`: how many pixels it shall choose.
-  function look(ask = 0) {
+  // Asks the model about what is revealed now, once a frame at most.
+  function look() {
     state.id++;
-    byId("ask").setAttribute("aria-busy", ask > 0);
+    byId("ask").setAttribute("aria-busy", false);
     cancelAnimationFrame(frame);
-    if (ask) return send(ask);
     frame = requestAnimationFrame(() => {
       showMask();
-      send(0);
+      const { id, image, imageId, mask, noise } = state;
+      engine({ id, image: image.slice(), imageId, mask: mask.slice(), noise });
     });
   }
 
-  function send(ask) {
-    const { id, image, imageId, mask, noise } = state;
-    engine({ id, image: image.slice(), imageId, mask: mask.slice(), noise, ask });
+  // Asks it to choose so many pixels, once its draws are there.
+  function ask(number) {
+    byId("ask").setAttribute("aria-busy", true);
+    engine({ id: state.id, ask: number });
   }
 
   function received(answer) {
     if (answer.check !== undefined) return checked(answer.check);
     if (answer.id !== state.id) return;
     if (answer.pixels) {
-      byId("ask").setAttribute("aria-busy", false);
       state.asked = new Set(answer.pixels);
       for (const pixel of answer.pixels) state.mask[pixel] = 1;
       return look();
@@ -245,6 +245,7 @@
     for (const name of ["reveal", "draw"]) byId(`mode-${name}`).setAttribute("aria-pressed", name === mode);
     byId("revealing").hidden = mode !== "reveal";
     byId("drawing").hidden = mode !== "draw";
+    byId("brush").value = byId("brush-size").textContent = state.brush[mode];
     paintBoard();
   }
 
@@ -321,7 +322,8 @@
   });
   byId("board").addEventListener("pointermove", (event) => {
     if (stroke === null) return;
-    for (const sample of event.getCoalescedEvents ? event.getCoalescedEvents() : [event]) {
+    const samples = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
+    for (const sample of samples.length ? samples : [event]) {
       const pixel = pixelAt(sample);
       if (pixel === null || pixel === stroke.pixel) continue;
       for (const passed of between(stroke.pixel, pixel)) touch(passed, stroke.value);
@@ -348,7 +350,7 @@
   });
   for (const name of ["focus", "blur"]) byId("board").addEventListener(name, paintBoard);
 
-  byId("ask").addEventListener("click", () => look(Math.min(ASKED, P - count())));
+  byId("ask").addEventListener("click", () => ask(Math.min(ASKED, P - count())));
   byId("random").addEventListener("click", () => reveal(atRandom(ASKED)));
   byId("clear").addEventListener("click", () => {
     state.mask.fill(0);
@@ -374,7 +376,9 @@
     byId("rubber").addEventListener("click", ({ target }) =>
       target.setAttribute("aria-pressed", target.getAttribute("aria-pressed") !== "true"));
   }
-  byId("brush").addEventListener("input", ({ target }) => (byId("brush-size").textContent = target.value));
+  byId("brush").addEventListener("input", ({ target }) => {
+    byId("brush-size").textContent = state.brush[state.mode] = target.value;
+  });
 
   const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
 
@@ -419,5 +423,5 @@
   setTheme(prefersDark.matches ? "dark" : "light");
   choose(0);
   showMask();
-  if (!byId("training")) look(Math.min(START, P)); // so that there is something to be seen at once
+  if (!byId("training")) ask(Math.min(START, P)); // so that there is something to be seen at once
 })();

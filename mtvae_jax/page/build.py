@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mtvae_jax.conditioning import COUNTS, draw_masks
+from mtvae_jax.conditioning import COUNTS, SAMPLINGS, draw_masks
 from mtvae_jax.data import load_dataset
 from mtvae_jax.data.loading import OWN
 from mtvae_jax.errors import UserError, number_of
@@ -82,7 +82,6 @@ def _page(model, images, dataset, provenance, rounded):
         "masks": _base64(_training_masks(config, height, width), np.uint8),
         "check": _check(model, images[0]),
     }
-    law = COUNTS[METHODS[config.model.method].counts]
     scripts = {name: _read(f"{name}.js") for name in ("network", "model", "app")}
     engine = scripts["network"] + scripts["model"].replace('"use strict";\n', "", 1)
     texts = {"theme": _THEME, "engine": engine, "app": scripts["app"], "style": _read("page.css")}
@@ -98,7 +97,7 @@ def _page(model, images, dataset, provenance, rounded):
         method=config.model.method.replace("_", "-"),
         parameters=number_of(sum(leaf.size for leaf in jax.tree.leaves(_all_parameters(model))), "parameter"),
         rounded=rounded,
-        constant=law.describe(config.conditioning, height * width) if law.constant else None,
+        constant=_constant(config, height * width),
         num_images=len(images),
         num_pixels=height * width,
         colour=channels == 3,
@@ -168,6 +167,14 @@ def draw_noise(key, num, row, latent_dim):
         np.asarray(jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, draw), row), (latent_dim,)))
         for draw in range(num)
     ])
+
+
+def _constant(config, num_pixels):
+    """Which pixels training reveals, in words, None where it reveals any number of them."""
+    law, sampling = COUNTS[METHODS[config.model.method].counts], SAMPLINGS[config.conditioning.sampling]
+    if not law.constant or sampling.own_counts:
+        return None
+    return f"{law.describe(config.conditioning, num_pixels)}, {sampling.describe(config.conditioning)}"
 
 
 def _training_masks(config, height, width):

@@ -51,22 +51,21 @@ class Model {
 // computed is documented in mtvae_jax/trained/acquisition.py.
 // draws: Float32Array [S · P · C]; mask: Uint8Array [P]; variance: of the noise of a pixel. Returns `count` pixels.
 function nextPixels(draws, mask, count, variance, C) {
-  const P = mask.length, S = draws.length / (P * C), D = P * C, known = Uint8Array.from(mask), chosen = [];
-  const deviations = new Float64Array(D * S); // [P · C, S], so that a pixel's lie side by side
-  for (let d = 0; d < D; d++) {
-    let mean = 0;
-    for (let s = 0; s < S; s++) mean += draws[s * D + d] / S;
-    for (let s = 0; s < S; s++) deviations[d * S + s] = (draws[s * D + d] - mean) / Math.sqrt(S - 1);
+  const P = mask.length, D = P * C, S = draws.length / D, known = Uint8Array.from(mask), chosen = [];
+  const centred = new Float32Array(S * D), deviations = new Float32Array(D * S); // by draws; by values
+  const { mean } = moments(draws, S, D);
+  for (let s = 0; s < S; s++) {
+    for (let d = 0; d < D; d++) {
+      centred[s * D + d] = deviations[d * S + s] = (draws[s * D + d] - mean[d]) / Math.sqrt(S - 1);
+    }
   }
-  const gram = new Float64Array(S * S);
-  for (let d = 0; d < D; d++)
-    for (let s = 0, row = d * S; s < S; s++)
-      for (let t = 0; t < S; t++) gram[s * S + t] += deviations[row + s] * deviations[row + t];
+  const gram = products(centred, S, centred, S, D);
   while (chosen.length < count) {
+    const across = products(deviations, D, gram, S, S);
     let best = -1, most = -Infinity;
     for (let p = 0; p < P; p++) {
       if (known[p]) continue;
-      const fall = expectedFall(deviations, p * C, C, S, gram, variance);
+      const fall = expectedFall(deviations, across, p * C, C, S, variance);
       if (fall > most) [best, most] = [p, fall];
     }
     for (let c = 0; c < C; c++) contract(deviations, best * C + c, S, gram, variance);
@@ -76,23 +75,26 @@ function nextPixels(draws, mask, count, variance, C) {
   return chosen;
 }
 
+// x wᵀ, Float32Array [rows · N], for x [rows · K] and w [N · K].
+function products(x, rows, w, N, K) {
+  const y = new Float32Array(rows * N);
+  multiplyAdd(x, Int32Array.from({ length: rows }, (_, r) => r * K), y,
+              Int32Array.from({ length: rows }, (_, r) => r * N), rows, w, 0, K, N);
+  return y;
+}
+
 // tr((Σ_jj + σ² I)⁻¹ Σ_j· Σ_·j) of the values first … first + C − 1.
-function expectedFall(deviations, first, C, S, gram, variance) {
+function expectedFall(deviations, across, first, C, S, variance) {
   const noisy = [], total = [];
   for (let c = 0; c < C; c++) {
-    const row = (first + c) * S, across = new Float64Array(S);
-    for (let s = 0; s < S; s++) {
-      const factor = deviations[row + s];
-      for (let t = 0; t < S; t++) across[t] += factor * gram[s * S + t];
-    }
     noisy.push([]);
     total.push([]);
     for (let d = 0; d < C; d++) {
-      const other = (first + d) * S;
+      const row = (first + c) * S, other = (first + d) * S;
       let ours = c === d ? variance : 0, all = 0;
       for (let s = 0; s < S; s++) {
         ours += deviations[row + s] * deviations[other + s];
-        all += across[s] * deviations[other + s];
+        all += across[row + s] * deviations[other + s];
       }
       noisy[c].push(ours);
       total[c].push(all);
@@ -174,14 +176,15 @@ function largestDifference(model) {
 }
 
 // Answers one request after the other by `post`, in slices: a newer request ends an older one.
-// A request: { id, image, imageId, mask, noise, ask }: imageId changes with the image, ask is how many pixels the model
-// shall choose. Answers: several { id, count, alone, conditioned, mean, deviation, draws, milliseconds } of more and more
-// draws, then { id, pixels } if it was asked. To { check: true } the answer is { check: the largest difference }.
+// A request: { id, image, imageId, mask, noise }; imageId changes with the image. Its answers: several { id, count, alone,
+// conditioned, mean, deviation, draws, milliseconds } of more and more draws.
+// To { id, ask } the answer is { id, pixels }, as many as are asked for, chosen by all draws of the request of that id.
+// To { check: true } it is { check: the largest difference }.
 function serve(model, post) {
   const SLICE = 8;
-  let latest = null, encoded = null;
+  let latest = null, encoded = null, finished = null, asked = null;
 
-  async function answer({ id, image, imageId, mask, noise, ask }) {
+  async function answer({ id, image, imageId, mask, noise }) {
     const begin = performance.now();
     if (encoded === null || encoded.imageId !== imageId) {
       const z = model.encode(image);
@@ -200,11 +203,23 @@ function serve(model, post) {
       await new Promise((resume) => setTimeout(resume));
       if (latest !== id) return;
     }
-    if (ask) post({ id, pixels: nextPixels(draws, mask, ask, model.page.variance, D / mask.length) });
+    finished = { id, draws, mask };
+    choose();
+  }
+
+  function choose() {
+    if (asked === null || finished === null || asked.id !== finished.id) return;
+    const { id, draws, mask } = finished, channels = model.page.shape[2];
+    post({ id, pixels: nextPixels(draws, mask, asked.ask, model.page.variance, channels) });
+    asked = null;
   }
 
   return async (request) => {
     if (request.check) return post({ check: largestDifference(model) });
+    if (request.ask) {
+      asked = request;
+      return choose();
+    }
     latest = request.id;
     await new Promise((resume) => setTimeout(resume)); // whatever else has come in the meantime comes first
     if (latest === request.id) await answer(request);

@@ -169,7 +169,7 @@ def test_draws_of_the_page_are_pythons(browser, tmp_path):
         const floats = (text) => new Float32Array(bytesOf(text));
         const mask = Uint8Array.from(floats("{base64_of(masks[1])}"));
         return new Promise((resolve) => serve(model, (answer) => resolve([...answer.mean, ...answer.deviation]))({{
-            id: 1, imageId: 1, image: floats("{base64_of(image / np.float32(255))}"), mask, ask: 0,
+            id: 1, imageId: 1, image: floats("{base64_of(image / np.float32(255))}"), mask,
             noise: floats("{base64_of(noise)}") }}));
     }})()""")
     draws = model.sample(DRAWS, KEY, image[None], masks[1])

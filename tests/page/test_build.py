@@ -108,7 +108,7 @@ def test_data_and_images_come_back(page):
 
 def test_the_number_of_pixels_in_training_is_said_where_it_is_constant():
     constant = built(model_of(SHAPE, "multi_decoder", "spatial", True))
-    assert "was trained with 12 of 117 pixels revealed" in constant
+    assert "was trained with 12 of 117 pixels revealed, on a grid of stride 4;" in constant
     assert "Reveal as in training" in constant
     masks = np.frombuffer(base64.b64decode(page_data(constant)[0]["masks"]), np.uint8).reshape(-1, *SHAPE[:2])
     assert masks.sum((1, 2)).tolist() == [12] * len(masks)

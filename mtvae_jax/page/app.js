@@ -4,7 +4,8 @@
   const byId = (id) => document.getElementById(id);
   const page = JSON.parse(byId("data").textContent);
   const [H, W, C] = page.shape, P = H * W, D = P * C;
-  const DRAWS = 64, SHOWN = 8, ASKED = 6, START = 12, MOST_DEVIATION = 0.4;
+  const paint = painter(page.shape);
+  const DRAWS = 64, SHOWN = 8, ASKED = 6, START = 12;
 
   const pixels = new Uint8Array(bytesOf(page.images));
   const images = Array.from({ length: pixels.length / D }, (_, n) =>
@@ -13,7 +14,8 @@
   const state = {
     image: images[0].slice(), imageId: 0, place: 0, // place: of the image in the strip, null for one that is drawn
     mask: new Uint8Array(P), asked: new Set(), // asked: pixels that the model has chosen last
-    mode: "reveal", brush: { reveal: 1, draw: 2 }, cursor: null, noise: noise(DRAWS), id: 0, answer: null, drawnTraining: 0,
+    mode: "reveal", brush: { reveal: 1, draw: 2 }, cursor: null, noise: noise(DRAWS),
+    id: 0, answer: null, drawnTraining: 0,
   };
 
   // ------------------------------------------------------------------------------------------------------- the model
@@ -95,68 +97,7 @@
 
   // ------------------------------------------------------------------------------------------------------- to be seen
 
-  const theme = () => getComputedStyle(document.documentElement);
-  const colour = (name) => theme().getPropertyValue(`--${name}`).trim();
-  const level = (v) => Math.round(255 * Math.min(Math.max(v, 0), 1));
-
-  // Red, green and blue of a pixel; of images that are neither grey nor in colour, the mean of the channels.
-  function rgb(image, pixel) {
-    if (C === 3) return [0, 1, 2].map((c) => level(image[pixel * 3 + c]));
-    let mean = 0;
-    for (let c = 0; c < C; c++) mean += image[pixel * C + c] / C;
-    return [level(mean), level(mean), level(mean)];
-  }
-
-  function paint(canvas, colourOf) {
-    if (canvas.width !== W || canvas.height !== H) [canvas.width, canvas.height] = [W, H];
-    const context = canvas.getContext("2d"), picture = context.createImageData(W, H);
-    for (let pixel = 0; pixel < P; pixel++) picture.data.set(colourOf(pixel), 4 * pixel);
-    context.putImageData(picture, 0, 0);
-  }
-
-  const paintImage = (canvas, image) => paint(canvas, (pixel) => [...rgb(image, pixel), 255]);
-
-  function paintDeviation(canvas, deviation) {
-    const probe = document.createElement("canvas").getContext("2d");
-    probe.fillStyle = colour("accent");
-    probe.fillRect(0, 0, 1, 1);
-    const [r, g, b] = probe.getImageData(0, 0, 1, 1).data;
-    paint(canvas, (pixel) => {
-      let mean = 0;
-      for (let c = 0; c < C; c++) mean += deviation[pixel * C + c] / C;
-      return [r, g, b, level(mean / MOST_DEVIATION)];
-    });
-  }
-
-  // The board: revealed pixels as tiles, hidden ones as points on paper; in drawing mode, all of them.
-  function paintBoard() {
-    const canvas = byId("board"), scale = window.devicePixelRatio || 1;
-    const side = Math.max(1, Math.round((canvas.clientWidth * scale) / W)); // whole device pixels, so that tiles are crisp
-    if (canvas.width !== side * W || canvas.height !== side * H) [canvas.width, canvas.height] = [side * W, side * H];
-    const context = canvas.getContext("2d"), all = state.mode === "draw", gap = side >= 8 && !all ? 1 : 0;
-    context.fillStyle = colour("hidden");
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    const dot = colour("dot"), radius = Math.max(1, side / 14);
-    for (let pixel = 0; pixel < P; pixel++) {
-      const x = (pixel % W) * side, y = Math.floor(pixel / W) * side;
-      if (all || state.mask[pixel]) {
-        context.fillStyle = `rgb(${rgb(state.image, pixel)})`;
-        context.fillRect(x, y, side - gap, side - gap);
-      } else if (side >= 8) {
-        context.fillStyle = dot;
-        context.fillRect(Math.round(x + side / 2 - radius), Math.round(y + side / 2 - radius), Math.ceil(2 * radius),
-                         Math.ceil(2 * radius));
-      }
-    }
-    const ring = Math.max(2, Math.round(side / 6));
-    context.strokeStyle = colour("accent");
-    context.lineWidth = ring;
-    const outline = (pixel, inset) => context.strokeRect(
-      (pixel % W) * side + inset, Math.floor(pixel / W) * side + inset, side - gap - 2 * inset, side - gap - 2 * inset);
-    if (!all) for (const pixel of state.asked) if (state.mask[pixel]) outline(pixel, ring / 2);
-    if (state.cursor !== null && document.activeElement === canvas) outline(state.cursor, -ring / 2);
-  }
-
+  const paintBoard = () => paint.board(byId("board"), state, state.mode === "draw");
   const count = () => state.mask.reduce((sum, v) => sum + v, 0);
 
   function showMask() {
@@ -174,13 +115,13 @@
 
   function showAnswer() {
     const { alone, conditioned, mean, deviation, draws, milliseconds } = state.answer;
-    paintImage(byId("truth"), state.image);
-    paintImage(byId("alone"), alone);
-    paintImage(byId("conditioned"), conditioned);
-    paintImage(byId("mean"), mean);
-    paintDeviation(byId("deviation"), deviation);
+    paint.image(byId("truth"), state.image);
+    paint.image(byId("alone"), alone);
+    paint.image(byId("conditioned"), conditioned);
+    paint.image(byId("mean"), mean);
+    paint.deviation(byId("deviation"), deviation);
     if (draws) {
-      [...byId("draws").children].forEach((canvas, n) => paintImage(canvas, draws.subarray(n * D, (n + 1) * D)));
+      [...byId("draws").children].forEach((canvas, n) => paint.image(canvas, draws.subarray(n * D, (n + 1) * D)));
     }
     byId("draw-count").textContent = state.answer.count;
     for (const [id, image] of Object.entries({ alone, conditioned })) {
@@ -401,7 +342,7 @@
     canvas.setAttribute("aria-label", `Draw ${n + 1} of ${SHOWN} given the revealed pixels`);
     byId("draws").append(canvas);
   }
-  for (const canvas of document.querySelectorAll("figure canvas, #draws canvas")) [canvas.width, canvas.height] = [W, H];
+  for (const canvas of document.querySelectorAll(".panels canvas")) [canvas.width, canvas.height] = [W, H];
   images.forEach((image, n) => {
     const button = document.createElement("button"), canvas = document.createElement("canvas");
     button.type = "button";
@@ -416,7 +357,7 @@
       choose((n + step + images.length) % images.length);
       byId("strip").children[state.place].focus();
     });
-    paintImage(canvas, image);
+    paint.image(canvas, image);
     byId("strip").append(button);
   });
   if (byId("training")) state.mask.set(trainingMask());

@@ -25,6 +25,9 @@ _CHECK_DRAWS = 2  # of each mask
 _CHECK_SHARE = 0.1  # of the pixels, in the second mask; the first is empty
 _TRAINING_MASKS = 4
 
+# What runs in the worker
+ENGINE = ("network", "model", "acquisition", "worker")
+
 # Before anything is painted, or a dark page would begin with a flash
 _THEME = """\
 document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
@@ -82,9 +85,7 @@ def _page(model, images, dataset, provenance, rounded):
         "masks": _base64(_training_masks(config, height, width), np.uint8),
         "check": _check(model, images[0]),
     }
-    scripts = {name: _read(f"{name}.js") for name in ("network", "model", "app")}
-    engine = scripts["network"] + scripts["model"].replace('"use strict";\n', "", 1)
-    texts = {"theme": _THEME, "engine": engine, "app": scripts["app"], "style": _read("page.css")}
+    texts = {"theme": _THEME, "engine": _scripts(*ENGINE), "app": _scripts("paint", "app"), "style": _read("page.css")}
     environment = Environment(loader=PackageLoader("mtvae_jax.page", "."), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("template.html").render(
@@ -194,6 +195,12 @@ def _json(values):
 def _hash(text):
     """By which a content security policy lets a script or style of just this text in."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _scripts(*names):
+    """Some of the page's scripts as one, each strict."""
+    strict = '"use strict";\n'
+    return strict + "".join(_read(f"{name}.js").removeprefix(strict) for name in names)
 
 
 def _read(name):

@@ -7,7 +7,7 @@
 const size = (shape) => shape.reduce((product, n) => product * n, 1);
 const value = (shape, data) => ({ shape, data: data || new Float32Array(size(shape)) });
 
-// y[ys[r] + n] += Σ_k x[xs[r] + k] · w[first + n · K + k]: all the arithmetic of convolutions and fully connected layers.
+// y[ys[r] + n] += Σ_k x[xs[r] + k] · w[first + n · K + k]: the arithmetic of convolutions and fully connected layers.
 // Four rows and two outputs at a time, so that a number that is loaded serves several products.
 function multiplyAdd(x, xs, y, ys, rows, w, first, K, N) {
   let r = 0;

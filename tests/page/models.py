@@ -13,18 +13,17 @@ from small_runs import ROOT, small_config
 from mtvae_jax.config import resolve
 from mtvae_jax.models import build_latent, build_model, init_variables
 from mtvae_jax.models.priors import init_prior
-from mtvae_jax.page.build import build
+from mtvae_jax.page.build import ENGINE, build
 from mtvae_jax.trained.model import Model
 from mtvae_jax.trained.prior import LearnedPrior
 
 NODE = shutil.which("node")
-PAGE = ROOT / "mtvae_jax" / "page"
 KEY = jax.random.key(5)
 
 
 def in_node(**question):
     """What tests/page/harness.js answers."""
-    scripts = [str(PAGE / "network.js"), str(PAGE / "model.js")]
+    scripts = [str(ROOT / "mtvae_jax" / "page" / f"{name}.js") for name in ENGINE]
     command = [NODE, str(ROOT / "tests" / "page" / "harness.js"), *scripts]
     result = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -155,6 +155,7 @@ def test_what_is_drawn_is_what_the_model_sees(opened):
     assert revealed(opened) == 6
 
 
+@pytest.mark.filterwarnings("ignore:mask")
 def test_draws_of_the_page_are_pythons(browser, tmp_path):
     """Through the worker, and not by the page's own comparison."""
     model = model_of(SHAPE, "multi_decoder", "spatial", False)

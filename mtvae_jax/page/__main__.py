@@ -18,7 +18,7 @@ single_decoder) and a p(z|m), from config.prior.joint or a second stage. The
 images are the first of its test split.
 
 Exit status: 0 done; 2 the command, the run or its data is wrong, and one line
-on stderr says how to mend it; 1 anything else.
+on stderr says how to mend it; 75 stopped by Ctrl-C; 1 anything else.
 """
 
 

@@ -24,24 +24,29 @@
 
   // A function of a request; `received` gets the answers.
   function start() {
-    const text = byId("weights").textContent;
+    const weights = byId("weights").textContent;
+    let handle = null;
+    const workHere = () => (handle = serve(new Model(page, bytesOf(weights)), received));
     try {
       const source = byId("engine").textContent + `
         let handle = null;
         self.onmessage = ({ data }) => {
           if (handle) return handle(data);
-          const model = new Model(data.page, bytesOf(data.weights));
-          handle = serve(model, (answer) => self.postMessage(answer));
+          handle = serve(new Model(data.page, bytesOf(data.weights)), (answer) => self.postMessage(answer));
         };`;
       const worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
       worker.onmessage = ({ data }) => received(data);
-      worker.onerror = (event) => failed(event.message);
-      worker.postMessage({ page, weights: text });
-      return (request) => worker.postMessage(request);
+      worker.onerror = (event) => {
+        if (state.answer) return failed(event.message);
+        workHere(); // it was not let in
+        look();
+      };
+      worker.postMessage({ page, weights });
+      handle = (request) => worker.postMessage(request);
     } catch {
-      const handle = serve(new Model(page, bytesOf(text)), received);
-      return handle;
+      workHere();
     }
+    return (request) => handle(request);
   }
 
   let frame = 0;

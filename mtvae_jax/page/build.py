@@ -17,6 +17,7 @@ from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.methods import METHODS
 from mtvae_jax.page.networks import describe, require_supported
 from mtvae_jax.trained.model import LEAST_VARIANCE, Model
+from mtvae_jax.trained.prior import LearnedPrior
 
 MOST_BYTES = 8_000_000  # of a page
 NUM_IMAGES = 24  # to choose from
@@ -119,7 +120,7 @@ def _in_float32(model):
         config.train.precision = config.prior.precision = "float32"
     prior = model.prior
     if not config.prior.joint:
-        prior = type(prior)(config, model.image_shape, prior.num_classes, prior.variables, prior.label_counts)
+        prior = LearnedPrior(config, model.image_shape, prior.num_classes, prior.variables, prior.label_counts)
     return Model(config.lock(), model.image_shape, model.variables, prior=prior, step=model.step)
 
 

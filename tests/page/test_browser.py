@@ -177,8 +177,16 @@ def test_draws_of_the_page_are_pythons(browser, tmp_path):
     np.testing.assert_allclose(np.split(np.array(found), 2), [draws.mean(0).ravel(), draws.std(0).ravel()], atol=1e-4)
 
 
-def test_a_browser_without_workers_runs_the_model_itself(browser, page):
-    script = browser.send("Page.addScriptToEvaluateOnNewDocument", source="delete window.Worker")
+@pytest.mark.parametrize(
+    "without",
+    [
+        "delete window.Worker",
+        "window.Worker = class { constructor() { setTimeout(() => this.onerror({})); } postMessage() {} }",
+    ],
+    ids=["none", "refused"],
+)
+def test_a_browser_without_workers_runs_the_model_itself(browser, page, without):
+    script = browser.send("Page.addScriptToEvaluateOnNewDocument", source=without)
     try:
         browser.requests.clear()
         browser.open(page)

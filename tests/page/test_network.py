@@ -52,17 +52,19 @@ def test_javascript_equals_python(shape, method, merge, joint):
 
 @pytest.mark.filterwarnings("ignore:mask")
 @pytest.mark.parametrize(
-    "settings",
+    ("merge", "settings"),
     [
-        {"model__residual_layers": 2, "model__residual_dim": 5},
-        {"model__normalization": "none", "model__residual_layers": 1},
-        {"model__head": "full"},
-        {"model__output": "linear", "model__kernel_size": 4},
-        {"model__hidden_dims": (6, 5, 7), "model__latent_dim": 3},
+        ("context", {"model__residual_layers": 2, "model__residual_dim": 5}),
+        ("spatial", {"model__normalization": "none", "model__residual_layers": 1}),
+        ("context", {"model__normalization": "none"}),
+        ("dense", {"model__head": "full"}),
+        ("context", {"model__head": "full"}),
+        ("dense", {"model__output": "linear", "model__kernel_size": 4}),
+        ("spatial", {"model__output": "linear", "model__normalization": "none"}),
+        ("context", {"model__hidden_dims": (6, 5, 7), "model__latent_dim": 3}),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("merge", ["dense", "spatial", "context"])
 def test_javascript_equals_python_for_other_networks(merge, settings):
     assert compare(model_of((13, 9, 3), "multi_decoder", merge, merge != "spatial", **settings)) < 1e-4
 
@@ -102,6 +104,12 @@ def test_a_page_that_is_too_large_has_weights_of_half_precision(joint, monkeypat
     assert "rounded to half precision" not in whole
     assert len(page_data(half)[1]) < 0.6 * len(page_data(whole)[1])
     assert own_difference(*page_data(half)) < 1e-4
+
+
+@pytest.mark.parametrize("joint", [True, False], ids=["joint", "second-stage"])
+def test_a_model_of_bfloat16_is_compared_in_float32(joint):
+    half = {"train__precision": "bfloat16", "prior__precision": "bfloat16"}
+    assert own_difference(*page_data(built(model_of((13, 9, 3), "single_decoder", "spatial", joint, **half)))) < 1e-4
 
 
 @pytest.mark.parametrize("channels", [1, 3])

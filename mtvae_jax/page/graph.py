@@ -11,11 +11,10 @@ class Graph:
     Values are float [B, H, W, C], or [B, N]. Where two of them meet, the one of fewer rows is taken over and over.
 
     **Attributes:** `ops`: dicts of `op`, `inputs`, `outputs`, `weights` (role → index into the next) and settings;
-    `weights`: float32 arrays, as `network.js` wants them; `inputs`: the names of values that are given.
+    `weights`: float32 arrays, as `network.js` wants them.
     """
 
-    def __init__(self, *inputs):
-        self.inputs = inputs
+    def __init__(self):
         self.ops = []
         self.weights = []
 

@@ -37,7 +37,7 @@ def describe(model, *, fold=True):
     require_supported(model)
     height, width, _ = model.image_shape
     sizes = stride_two_sizes(height, width, len(model.config.model.hidden_dims))
-    graph = Graph("x", "m", "noise", "z", "z_alone")
+    graph = Graph()
     layers = _Layers(graph, model.variables["params"], model.variables.get("batch_stats", {}))
     features = _encoder(layers.within("encoder"), "x")
     mean = _mean(layers.within("latent"), features, model.config.model.latent_dim)

@@ -2,8 +2,8 @@
 const fs = require("fs");
 const [, , ...scripts] = process.argv;
 const source = scripts.map((path) => fs.readFileSync(path, "utf8")).join("\n");
-const { Model, nextPixels, largestDifference, bytesOf, run, load, serve, value, OPERATIONS } = new Function(
-  `${source}\nreturn { Model, nextPixels, largestDifference, bytesOf, run, load, serve, value, OPERATIONS };`)();
+const { Model, nextPixels, largestDifference, bytesOf } = new Function(
+  `${source}\nreturn { Model, nextPixels, largestDifference, bytesOf };`)();
 const floats = (text) => new Float32Array(bytesOf(text));
 const base64 = (array) => Buffer.from(Float32Array.from(array).buffer).toString("base64");
 const { page, weights, image, masks, noise, pixels } = JSON.parse(fs.readFileSync(0, "utf8"));

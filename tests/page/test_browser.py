@@ -130,6 +130,22 @@ def test_pixels_are_revealed_by_click_stroke_keys_and_the_model(opened):
     assert sentence.startswith("24 pixels are revealed. At the hidden pixels the mean of the draws is off by 0.")
 
 
+def test_a_finger_reveals_and_does_not_scroll(opened, page):
+    opened.open(page, 360, 640)
+    opened.send("Emulation.setTouchEmulationEnabled", enabled=True)
+    press(opened, "clear")
+    opened.evaluate("scrollTo(0, 0)")
+    x, y, width, height = board(opened)
+    column = x + 4.5 * width / SHAPE[1]
+    for kind, row in (("touchStart", 2.5), ("touchMove", 5.5), ("touchMove", 8.5)):
+        point = {"x": column, "y": y + row * height / SHAPE[0]}
+        opened.send("Input.dispatchTouchEvent", type=kind, touchPoints=[point])
+    opened.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    opened.wait("document.getElementById('count').textContent.startsWith('7 ')")
+    assert opened.evaluate("scrollY") == 0
+    opened.send("Emulation.setTouchEmulationEnabled", enabled=False)
+
+
 def test_all_pixels_may_be_revealed(opened):
     opened.evaluate("for (let n = 0; n < 30; n++) document.getElementById('random').click()")
     opened.wait("document.getElementById('sentence').textContent.startsWith('All pixels are revealed')")

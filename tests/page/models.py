@@ -55,7 +55,7 @@ def model_of(shape, method, merge, joint, **settings):
     if joint:
         return model
     prior = LearnedPrior(config, shape, 0)
-    variables = init_prior(prior._network, build_latent(config, shape), config, shape, KEY)
+    variables = init_prior(prior.network, build_latent(config, shape), config, shape, KEY)
     return model.with_prior(prior.with_variables(randomised(variables)))
 
 

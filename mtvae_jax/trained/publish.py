@@ -75,7 +75,7 @@ def publish(workdir, path, *, note=""):
             for name in ("config.json", "summary.json"):
                 shutil.copyfile(prior / name, path / prior.name / name)
             _save(path / prior.name, model.step, model.prior.variables, read_summary(prior))
-        card = _card(model, run, summary, read_json(path / "generation.json"), note)
+        card = _card(final.name, model, run, summary, read_json(path / "generation.json"), note)
         (path / "README.md").write_text(card, encoding="utf-8")
         os.replace(path, final)  # an empty folder makes way
     except OSError as error:
@@ -89,7 +89,7 @@ def _save(path, step, variables, summary):
         checkpoints.save(state, {}, metrics={"val/loss": summary["val/loss"]})
 
 
-def _card(model, run, summary, generation, note):
+def _card(name, model, run, summary, generation, note):
     config, data = run["config"], run["data"]
     height, width, channels = data["image_shape"]
     figures = [(said, summary[name]) for name, said in _FIGURES.items() if name in summary]
@@ -100,11 +100,11 @@ def _card(model, run, summary, generation, note):
             (f"{hidden}: squared error of the mean of {given['draws']} draws", given["conditional"]["mse_of_mean"]),
             (f"{hidden}: CRPS", given["conditional"]["crps"]),
         ]
-    images, name = data["images"], f"{model_name(model.config)}-{data['name']}"
+    images = data["images"]
     facts = {
         "images": f"{data['name']}, {height}×{width}×{channels}: {images['train']:,} for training, "
                   f"{images['validation']:,} for validation, {images['test']:,} for testing",
-        "model": f"{config['model']['latent']}, {config['model']['latent_dim']} dimensions; "
+        "model": f"{model_name(model.config)}, {config['model']['latent_dim']} dimensions of z; "
                  f"{config['model']['method']}, merge {config['model']['merge']}",
         "parameters": f"{summary['parameters']['total']:,}; SHA-256 {summary['parameters_sha256'][:16]}…",
         "training": f"{summary['epochs']} epochs, best {summary['best_epoch']}, "

@@ -126,6 +126,8 @@ def check_settings(name, settings):
         if field not in UNUSED:
             raise TypeError(f"load_dataset has no argument {field}")
         if value != UNUSED[field] and (own is None or field not in own.settings):
+            if own is None and name not in READERS:  # a forgotten `folder:` is not mended by dropping the setting
+                raise _unknown(name)
             kinds = " and ".join(f"{prefix}PATH" for prefix, kind in OWN.items() if field in kind.settings)
             raise UserError(f"data.{field} = {value}: is for {kinds}, and these are {name}; must be {UNUSED[field]}")
     size, crop, background = (settings[field] for field in ("size", "crop", "background"))
@@ -161,11 +163,15 @@ def _read(name, directory, settings, progress):
         return READERS[name](directory)
     own = _own(name)
     if own is None:
-        raise UserError(f"data.name = {name}: must be one of {NAMES}{_nearest(name)}")
+        raise _unknown(name)
     heeded = {field: settings[field] for field in own.settings}
     if heeded.get("size") is not None:
         heeded["size"] = sides_of(heeded["size"])
     return own.read(name.partition(":")[2], **heeded, **({"progress": progress} if own.takes_long else {}))
+
+
+def _unknown(name):
+    return UserError(f"data.name = {name}: must be one of {NAMES}{_nearest(name)}")
 
 
 def _nearest(name):

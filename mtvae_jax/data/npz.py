@@ -94,7 +94,7 @@ class _File:
         self.path = path
         self.rounded = []  # remarks on floats that are finer than 256 levels
         if not os.path.exists(path):  # unlike Path.exists, never an error
-            raise self.error(f"no such file; data.name takes {self.kind}:PATH, of a run that has begun a new path too")
+            raise self.error(f"no such file; data.name takes {self.kind}:PATH; of a run that has begun, the new PATH")
         if not os.path.isfile(path):
             raise self.error(f"not a file; data.name takes {self.kind}:PATH of a file written by {self.writer}")
         if not os.access(path, os.R_OK):

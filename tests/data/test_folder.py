@@ -242,6 +242,7 @@ def test_a_dataset_of_a_folder_is_split_like_any_other(faces, digits):
         ("mnist_sample", {"size": 32}, "data.size = 32: is for folder:PATH, and these are mnist_sample; must be N"),
         ("npz:a.npz", {"labels": "folders"}, "data.labels = folders: is for folder:PATH, and these are npz:a.npz"),
         ("mnist", {"skip_broken": True}, "data.skip_broken = True: is for folder:PATH, and these are mnist; must"),
+        ("mnits", {"size": 32}, "data.name = mnits: must be one of mnist, fashion_mnist, "),
         ("folder:a", {"crop": "none"}, "data.crop = none: is how images become of data.size, which is None; must"),
         ("folder:a", {"background": "whit"}, "data.background = whit: must be a colour, like white or #808080"),
         ("folder:a", {"size": (1, 2, 3)}, "data.size = (1, 2, 3): must be a side, or height and width, in pixels"),

@@ -262,7 +262,7 @@ def test_an_npy_holds_what_images_of_an_npz_may_be(shape, floats, tmp_path):
         (np.array([{}, 1]), "holds Python objects, not numbers; store one array of equal images"),
         (b"no array", "not an npy file, or cut short; write it anew with np.save"),
         (b"\x93NUMPY\x01\x00", "cannot be read, the file is damaged ("),
-        (None, "no such file; data.name takes npy:PATH, of a run that has begun a new path too"),
+        (None, "no such file; data.name takes npy:PATH; of a run that has begun, the new PATH"),
     ],
 )
 def test_an_npy_that_cannot_be_used_is_refused_in_one_line(array, message, tmp_path):

@@ -91,7 +91,8 @@ def _described(array):
 
 def _readme(description):
     rows = [
-        (f"`{name}{SUFFIX}`", _MEANINGS[name], ", ".join(program["arguments"]), ", ".join(program["returns"]))
+        (f"`{name}{SUFFIX}`", _MEANINGS[name].replace("|", r"\|"), ", ".join(program["arguments"]),
+         ", ".join(program["returns"]))
         for name, program in description["programs"].items()
     ]
     programs = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -123,16 +124,19 @@ Programs with the weights in them, for CPUs, NVIDIA and AMD GPUs and TPUs, and f
 Images are {height}×{width} with {channels_in_words}, in this order, floats in [0, 1]. Hidden pixels are not looked at.
 
 ```python
+from functools import cache
 from pathlib import Path
 
+import jax
 import numpy as np
 from jax import export
 
 here = Path(".")  # this folder
 
 
+@cache  # read and compiled once
 def program(name):
-    return export.deserialize((here / f"{{name}}{SUFFIX}").read_bytes()).call
+    return jax.jit(export.deserialize((here / f"{{name}}{SUFFIX}").read_bytes()).call)
 
 
 images = np.random.rand(4, {height}, {width}, {channels}).astype(np.float32)  # yours

@@ -1,6 +1,7 @@
 """Exported programs, run as their README says by a process that does not import this project."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -88,6 +89,9 @@ def test_programs_are_the_model_for_a_stranger(latent, method, overrides, tmp_pa
         np.testing.assert_allclose(found["prior_again"], found["prior"][:2], atol=1e-5)
         assert np.abs(found["prior_other"] - found["prior"]).max() > 0
     readme = (folder / "README.md").read_text()
+    rows = [line for line in readme.splitlines() if line.startswith("| `")]
+    assert rows
+    assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {6}  # four cells: p(z|m) splits none
     shown = run(folder, readme.split("```python\n")[1].split("```")[0])
     assert shown.startswith(f"(4, {', '.join(map(str, SHAPE))})")
 

@@ -12,7 +12,7 @@ __version__ = "0.2.0"
 
 
 def load(workdir, which="best", *, prior=True):
-    """The model that a run trained; see `mtvae_jax.trained.model.load`."""
+    """Returns the model that a run trained; see `mtvae_jax.trained.model.load`."""
     from mtvae_jax.trained.model import load  # jax takes a second: only those who load a model pay for it
 
     return load(workdir, which, prior=prior)

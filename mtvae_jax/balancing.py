@@ -89,12 +89,12 @@ class SoftAdapt(NamedTuple):
     every: int = 50
 
     def start(self, num_parts):
-        """The `Balance` before the first step."""
+        """Returns the `Balance` before the first step."""
         history = jnp.full((num_parts, self.window), jnp.nan)
         return Balance(history, jnp.zeros((num_parts,)), jnp.full((num_parts,), 1.0 / num_parts))
 
     def follow(self, balance, parts, step):
-        """The `Balance` after a step.
+        """Returns the `Balance` after a step.
 
         **Arguments:** `parts`: float [parts], of that step's loss; `step`: how many there were before it.
         """

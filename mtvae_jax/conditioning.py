@@ -32,7 +32,7 @@ def _per_image(key, batch):
 
 
 def power_law_counts(key, exponent, num_pixels, batch):
-    """How many pixels each image reveals, drawn from the power law of thesis 2.5.2 and 3.3.1.
+    """Returns how many pixels each image reveals, drawn from the power law of thesis 2.5.2 and 3.3.1.
 
     The density f(u) = a·u^(a−1) on [0, 1] has the quantile function u = U^(1/a). The fraction revealed is 1 − u, so
     that a higher exponent reveals fewer pixels: 1/(a+1) of them on average.
@@ -47,7 +47,7 @@ def power_law_counts(key, exponent, num_pixels, batch):
 
 
 def exact_grid_mask(height, width, stride):
-    """Exact same sampling: a centred grid of every `stride`-th pixel (thesis 3.2.1, figure 3.6).
+    """Returns the mask of exact same sampling: a centred grid of every `stride`-th pixel (thesis 3.2.1, figure 3.6).
 
     **Returns:** bool [H, W, 1] with ceil(H / stride) · ceil(W / stride) pixels revealed.
     """
@@ -59,12 +59,14 @@ def exact_grid_mask(height, width, stride):
 
 
 def grid_offset(size, stride):
-    """The first of every `stride`-th pixel of `size` that lie centred: as many are left over before as after."""
+    """Returns the first of every `stride`-th pixel of `size` that lie centred: as many are left over before as after.
+    """
     return (size - 1) % stride // 2
 
 
 def uniform_mask(key, counts, height, width):
-    """Uniform random sampling: exactly `counts[b]` distinct pixels of image b, all subsets alike (thesis 3.2.1).
+    """Draws masks of uniform random sampling: exactly `counts[b]` distinct pixels of image b, all subsets alike (thesis
+    3.2.1).
 
     **Arguments:** `key`: typed key or keys [B]; `counts`: int [B], 0 … H·W.
     **Returns:** bool [B, H, W, 1].
@@ -75,7 +77,7 @@ def uniform_mask(key, counts, height, width):
 
 
 def gaussian_mask(key, counts, height, width, std, *, replacement=True):
-    """Gaussian sampling: pixels near the centre of the image are likelier (thesis 3.3.1, figure 3.6).
+    """Draws masks of gaussian sampling: pixels near the centre of the image are likelier (thesis 3.3.1, figure 3.6).
 
     A coordinate is drawn from a normal centred on the image, truncated to the image and rounded to a pixel.
 
@@ -97,7 +99,7 @@ def gaussian_mask(key, counts, height, width, std, *, replacement=True):
 
 
 def box_mask(key, counts, height, width):
-    """Box sampling: the pixels of one rectangle, anywhere in the image.
+    """Draws masks of box sampling: the pixels of one rectangle, anywhere in the image.
 
     Its height is drawn from those that a rectangle of `counts[b]` pixels can have, and its width is the one that comes
     nearest to so many pixels: with a height of h there are at most h/2 more or fewer.
@@ -241,7 +243,7 @@ def draw_masks(config, keys, height, width, count=None, exponent=None):
 
 
 def condition(images, mask):
-    """The conditioning information m = concat(mask · x, mask) on the channels (thesis 3.1, figure 3.1).
+    """Returns the conditioning information m = concat(mask · x, mask) on the channels (thesis 3.1, figure 3.1).
 
     **Arguments:** `images`: float [B, H, W, C]; `mask`: bool or float, [B, H, W, 1] or [H, W, 1] for all images.
     **Returns:** float [B, H, W, C + 1] of the images' dtype.
@@ -322,7 +324,7 @@ def _sortable(values):
 
 
 def log_pixel_weights(size, std):
-    """Log-probability of each pixel of a side in `gaussian_mask`, but for a constant: float64 [size].
+    """Returns the log-probability of each pixel of a side in `gaussian_mask`, but for a constant: float64 [size].
 
     By the distance from the middle, so that it is the same on both sides, and from the normal's lower tail, which
     float64 knows to full relative precision.

@@ -242,7 +242,9 @@ def thesis_config(dataset="mnist", *, latent, method):
 
 
 def kind_defaults(latent, method, dataset):
-    """The defaults that a latent and a method set: {dotted name: value}. **Raises:** `UserError` for unknown ones."""
+    """Returns the defaults that a latent and a method set: {dotted name: value}. **Raises:** `UserError` for unknown
+    ones.
+    """
     for name, value, table in (("method", method, METHODS), ("latent", latent, LATENTS)):
         if not isinstance(value, str) or value not in table:
             raise UserError(f"model.{name} = {value!r}: must be {listed(table)}")
@@ -337,12 +339,12 @@ def _use_floats(config):
 
 
 def to_dict(config):
-    """The config as plain JSON values (tuples become lists)."""
+    """Returns the config as plain JSON values (tuples become lists)."""
     return json.loads(config.to_json_best_effort())
 
 
 def from_dict(values):
-    """The config that `to_dict` was made from; a field that its version did not have yet takes its default.
+    """Returns the config that `to_dict` was made from; a field that its version did not have yet takes its default.
 
     **Raises:** `UserError` for a field that does not exist or has an impossible value.
     """
@@ -357,7 +359,9 @@ def from_dict(values):
 
 
 def data_arguments(config):
-    """The arguments of `mtvae_jax.data.load_dataset` that a config's section `data` stands for, beside the name."""
+    """Returns the arguments of `mtvae_jax.data.load_dataset` that a config's section `data` stands for, beside the
+    name.
+    """
     data = config.data
     return {
         "directory": data.dir,
@@ -366,24 +370,27 @@ def data_arguments(config):
 
 
 def run_hash(config):
-    """Eight hexadecimal digits that two configs share exactly if they describe the same run."""
+    """Returns eight hexadecimal digits that two configs share exactly if they describe the same run."""
     return _digest(identity(to_dict(config)))
 
 
 def prior_hash(config, model_step):
-    """The same for a second stage on the model of a step of the first."""
+    """Returns the same for a second stage on the model of a step of the first."""
     return _digest({"prior": prior_settings(config), "model_step": model_step})
 
 
 def prior_settings(config):
-    """What makes a second stage this one, as JSON values: the section `prior`, but for what came later and is not used.
+    """Returns what makes a second stage this one, as JSON values: the section `prior`, but for what came later and is
+    not used.
     """
     settings = {name: value for name, value in flat(to_dict(config)).items() if name.startswith("prior.")}
     return {name.removeprefix("prior."): value for name, value in _counted(settings).items()}
 
 
 def identity(values):
-    """What makes a run this run, as {"train.epochs": 100, …}: `to_dict`'s fields, without those that change nothing."""
+    """Returns what makes a run this run, as {"train.epochs": 100, …}: `to_dict`'s fields, without those that change
+    nothing.
+    """
     values = flat(values)
     return {name: value for name, value in _counted(values).items()
             if name not in SETTINGS or _names_run(SETTINGS[name], values)}
@@ -420,18 +427,19 @@ def _digest(values):
 
 
 def run_name(config, dataset_name):
-    """A name a person recognises: "gauss_multi-mnist"."""
+    """Returns a name a person recognises: "gauss_multi-mnist"."""
     return f"{model_name(config)}-{dataset_name}"
 
 
 def model_name(config):
-    """The config file's name for this model: "gauss_multi", "gauss_plain", …"""
+    """Returns the config file's name for this model: "gauss_multi", "gauss_plain", …"""
     return f"{LATENTS[config.model.latent].short}_{config.model.method.split('_')[0]}"
 
 
 def has_second_stage(config):
-    """Whether there is a prior to learn: p(z) where it is not known, p(z|y) with classes, p(z|m) where a decoder sees
-    pixels."""
+    """Tells whether there is a prior to learn: p(z) where it is not known, p(z|y) with classes, p(z|m) where a decoder
+    sees pixels.
+    """
     known = LATENTS[config.model.latent].knows_prior and not config.prior.class_conditional
     return (not known or METHODS[config.model.method].conditional_decoder) and config.prior.epochs > 0
 

@@ -15,12 +15,12 @@ _FOLDERS = (_PACKAGE / "shipped_configs", _PACKAGE.parent / "configs")
 
 
 def names():
-    """The names of the shipped configs, sorted."""
+    """Returns the names of the shipped configs, sorted."""
     return sorted(path.stem for path in _folder().glob("[a-z]*.py"))
 
 
 def path_of(name):
-    """The file of a shipped config; None where there is none of that name."""
+    """Returns the file of a shipped config; None where there is none of that name."""
     return _folder() / f"{name}.py" if name in names() else None
 
 

@@ -21,7 +21,7 @@ class UserError(Exception):
 
 
 def first_line(error):
-    """The first line that an error of another library has to say, its type where that is none."""
+    """Returns the first line that an error of another library has to say, its type where that is none."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
@@ -36,8 +36,8 @@ def warn(text):
 
 
 def number_of(n, what):
-    """"1 epoch", "2 epochs", "10,000 training images": a number and what it counts, of which there is one or there are
-    several.
+    """Returns "1 epoch", "2 epochs", "10,000 training images": a number and what it counts, of which there is one or
+    there are several.
 
     **Arguments:** `n`: the number, an int, or a float that is shown to six digits; `what`: one of them, a noun whose
     plural ends in s.

@@ -10,7 +10,7 @@ from jax import lax
 
 
 def mean_squared_error(images, reconstruction):
-    """Mean over the D = H·W·C values of (x − x̂)², the reconstruction term (thesis equation 2.2 and 3.2.2).
+    """Returns the mean over the D = H·W·C values of (x − x̂)², the reconstruction term (thesis equation 2.2 and 3.2.2).
 
     **Arguments:** `images`, `reconstruction`: float [B, H, W, C], x in [0, 1].
     **Returns:** float32 [B], squared intensity.
@@ -20,7 +20,8 @@ def mean_squared_error(images, reconstruction):
 
 
 def error_of_mean(images, draws):
-    """The squared error that the mean of endlessly many draws would have, estimated without bias from two of them.
+    """Returns the squared error that the mean of endlessly many draws would have, estimated without bias from two of
+    them.
 
     (x − y₁)(x − y₂) of independent draws has the expectation (x − E y)²: unlike (x − y₁)² it does not ask the draws to
     be alike.
@@ -33,7 +34,7 @@ def error_of_mean(images, draws):
 
 
 def gaussian_kl(mean, log_variance):
-    """KL(N(mean, exp(log_variance)) ‖ N(0, I)), thesis equation 2.1.
+    """Returns KL(N(mean, exp(log_variance)) ‖ N(0, I)), thesis equation 2.1.
 
     **Arguments:** `mean`, `log_variance`: float [B, Z].
     **Returns:** float [B], nats, summed over the latent dimensions.
@@ -42,7 +43,7 @@ def gaussian_kl(mean, log_variance):
 
 
 def gaussian_kl_to(mean, log_variance, prior_mean, prior_factor):
-    """KL(N(mean, diag exp(log_variance)) ‖ N(prior_mean, (L Lᵀ)⁻¹)), for a prior that has to be learned.
+    """Returns KL(N(mean, diag exp(log_variance)) ‖ N(prior_mean, (L Lᵀ)⁻¹)), for a prior that has to be learned.
 
     **Arguments:** `mean`, `log_variance`, `prior_mean`: float [B, Z]; `prior_factor`: L, float [B, Z, Z], the lower
     triangular factor of the prior's precision, its diagonal positive.
@@ -58,7 +59,7 @@ def gaussian_kl_to(mean, log_variance, prior_mean, prior_factor):
 
 
 def cross_entropy(logits, labels):
-    """−log softmax(logits) of the labels, what a code costs under a prior (thesis 2.5.1).
+    """Returns −log softmax(logits) of the labels, what a code costs under a prior (thesis 2.5.1).
 
     **Arguments:** `logits`: float [..., K]; `labels`: int [...]. **Returns:** float [...], nats.
     """
@@ -68,7 +69,7 @@ def cross_entropy(logits, labels):
 
 
 def codebook_loss(z_e, z_q):
-    """Mean over positions of ‖sg(z_e) − e_k‖²: moves the codes to the encoder's outputs (equation 2.5).
+    """Returns the mean over positions of ‖sg(z_e) − e_k‖²: moves the codes to the encoder's outputs (equation 2.5).
 
     **Arguments:** `z_e`: float [B, …, D], the encoder's outputs; `z_q`: the nearest codes, same shape.
     **Returns:** float [B].
@@ -77,7 +78,7 @@ def codebook_loss(z_e, z_q):
 
 
 def commitment_loss(z_e, z_q):
-    """Mean over positions of ‖z_e − sg(e_k)‖²: keeps the encoder near its codes (thesis equation 2.5).
+    """Returns the mean over positions of ‖z_e − sg(e_k)‖²: keeps the encoder near its codes (thesis equation 2.5).
 
     The thesis prints z_q in the place of z_e, which would leave the encoder without this gradient; van den Oord et al.
     (2017), equation 3, has it as here. Its weight β multiplies this term alone.
@@ -89,7 +90,7 @@ def commitment_loss(z_e, z_q):
 
 @jax.custom_jvp
 def straight_through(z_e, z_q):
-    """z_q in the forward pass, the gradient of z_e in the backward pass (thesis 2.2.2, figure 2.3).
+    """Returns z_q in the forward pass, the gradient of z_e in the backward pass (thesis 2.2.2, figure 2.3).
 
     The usual z_e + sg(z_q − z_e) is z_q but for rounding; this is z_q to the bit, the vector that is decoded later from
     the code alone.
@@ -105,7 +106,8 @@ def _straight_through_jvp(primals, tangents):
 
 
 def beta_for_variance(variance, num_values):
-    """The KL weight β = 2σ²/D that makes `mean_squared_error + β·KL` the negative ELBO of the likelihood N(x̂, σ²I).
+    """Returns the KL weight β = 2σ²/D that makes `mean_squared_error + β·KL` the negative ELBO of the likelihood N(x̂,
+    σ²I).
 
     −log N(x; x̂, σ²I) + KL = D/(2σ²) · (MSE + 2σ²/D · KL) + constant: a fixed β beside a pixel mean stands for a σ².
 
@@ -115,12 +117,12 @@ def beta_for_variance(variance, num_values):
 
 
 def variance_for_beta(beta, num_values):
-    """The decoder variance σ² = β·D/2 that a KL weight stands for; inverse of `beta_for_variance`."""
+    """Returns the decoder variance σ² = β·D/2 that a KL weight stands for; inverse of `beta_for_variance`."""
     return beta * num_values / 2.0
 
 
 def bits_per_dim(mean_squared_error, latent_nats, num_values):
-    """Negative ELBO of 8-bit images in bits per value, at the best shared decoder variance.
+    """Returns the negative ELBO of 8-bit images in bits per value, at the best shared decoder variance.
 
     With x̂ given, the likelihood N(x̂, σ²I) is best at σ² = MSE (Rybkin et al. 2021, σ-VAE), where the negative ELBO is
     D/2 · (log(2π·MSE) + 1) + latent nats. Intensities k/255 lie 1/255 apart, hence the log₂ 255. The density is taken

@@ -30,17 +30,17 @@ class Knobs:
 
 
 def knob(value):
-    """A number, or some, as a program's argument: a host array of JAX's float type."""
+    """Returns a number, or some, as a program's argument: a host array of JAX's float type."""
     return np.asarray(value, jnp.result_type(float))
 
 
 def intensities(images):
-    """Images at rest, uint8, as the model sees them: float32 in [0, 1]."""
+    """Returns images at rest, uint8, as the model sees them: float32 in [0, 1]."""
     return images.astype(jnp.float32) / 255.0
 
 
 def reconstruct_unconditioned(model, method, image_shape, variables, z):
-    """x̂ from z alone, float32 [B, H, W, C]; None for a model that always needs revealed pixels."""
+    """Returns x̂ from z alone, float32 [B, H, W, C]; None for a model that always needs revealed pixels."""
     if not method.unconditioned:
         return None
     height, width, channels = image_shape
@@ -68,7 +68,7 @@ class Objective:
         self.balancing = _balancing(config.loss)
 
     def init(self, key):
-        """Fresh variables: {"params": …, "batch_stats": …}."""
+        """Returns fresh variables: {"params": …, "batch_stats": …}."""
         return init_variables(self.model, key, self.image_shape)
 
     @property
@@ -109,7 +109,8 @@ class Objective:
         return self.latent.varying
 
     def training_knobs(self, knobs, epoch, balance=None):
-        """`Knobs` as training has them at a time: β as far as it has risen, the user's weights times the adaptive ones.
+        """Returns `Knobs` as training has them at a time: β as far as it has risen, the user's weights times the
+        adaptive ones.
 
         Evaluation has them as they are, so that epochs can be compared.
 
@@ -121,7 +122,7 @@ class Objective:
         return knobs.replace(beta=share * knobs.beta, weights=weights)
 
     def training_loss(self, params, batch_stats, batch, latent_keys, mask_keys, knobs=None):
-        """The loss to be minimised, on one device's share of the batch.
+        """Returns the loss to be minimised, on one device's share of the batch.
 
         **Arguments:** `batch`: {"images": uint8 [B, H, W, C]}; `latent_keys`, `mask_keys`: typed keys [B]; `knobs`:
         `Knobs`, may be traced, None for the config's.
@@ -132,7 +133,7 @@ class Objective:
         return terms["loss"], (batch_stats, terms)
 
     def training_terms(self, params, batch_stats, batch, latent_keys, mask_keys, knobs=None):
-        """The terms of each image as training has them, name → float32 [B, …], and the new batch statistics.
+        """Returns the terms of each image as training has them, name → float32 [B, …], and the new batch statistics.
 
         **Arguments:** as `training_loss`.
         """
@@ -148,7 +149,7 @@ class Objective:
         return self._terms(output, images, knobs), updates.get("batch_stats", {})
 
     def after_update(self, before, params, batch_stats):
-        """What a latent changes besides the optimiser: new parameters and batch statistics.
+        """Returns what a latent changes besides the optimiser: new parameters and batch statistics.
 
         **Arguments:** `before`, `params`: before and after the optimiser's step.
         """
@@ -156,7 +157,7 @@ class Objective:
         return params | {"latent": latent}, batch_stats | ({"latent": stats} if stats else {})
 
     def evaluation_terms(self, variables, batch, latent_keys, mask_keys, knobs=None):
-        """All metrics of each image, with running batch statistics.
+        """Returns all metrics of each image, with running batch statistics.
 
         `reconstruction` is from z alone: by decoder 1, or by the single decoder with an empty mask (thesis 3.3).
 
@@ -176,7 +177,7 @@ class Objective:
         return terms | self.latent.statistics(output.latent.posterior)
 
     def metrics(self, means):
-        """What is reported, name → float, from the means of terms over a split or an epoch."""
+        """Returns what is reported, name → float, from the means of terms over a split or an epoch."""
         latent = self.latent.metrics(means, self.config.loss.beta)
         nats = latent.pop("nats")
         metrics = {name: float(mean) for name, mean in means.items() if np.ndim(mean) == 0}
@@ -189,11 +190,12 @@ class Objective:
         return metrics
 
     def findings(self, metrics):
-        """What is wrong with the latent by the validation metrics {"val/…": …}, a list of `Finding`."""
+        """Returns what is wrong with the latent by the validation metrics {"val/…": …}, a list of `Finding`."""
         return self.latent.findings(metrics)
 
     def conditioned_error(self, variables, batch, latent_keys, mask_keys, knobs, count):
-        """Reconstruction error of the conditional decoder with `count` pixels revealed, {"error": float32 [B]}.
+        """Returns the reconstruction error of the conditional decoder with `count` pixels revealed, {"error": float32
+        [B]}.
 
         `knobs` change nothing here.
         """
@@ -203,11 +205,13 @@ class Objective:
         return {"error": mean_squared_error(images, output.reconstruction_conditioned)}
 
     def reconstruct_unconditioned(self, variables, z):
-        """x̂ from z alone, float32 [B, H, W, C]; None for a model that always needs revealed pixels."""
+        """Returns x̂ from z alone, float32 [B, H, W, C]; None for a model that always needs revealed pixels."""
         return reconstruct_unconditioned(self.model, self.method, self.image_shape, variables, z)
 
     def parts(self, terms, beta):
-        """What the loss is a weighted sum of, in the order of `part_names`, from the terms of images or their means."""
+        """Returns what the loss is a weighted sum of, in the order of `part_names`, from the terms of images or their
+        means.
+        """
         latent_terms = {name: terms[name] for name in self.latent.term_shapes}
         return [self.latent.objective(latent_terms, beta), *(terms[name] for name in self.decoder_terms)]
 

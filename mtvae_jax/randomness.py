@@ -24,7 +24,7 @@ class Purpose(enum.IntEnum):
 
 
 def image_keys(key, batch, first=0):
-    """One key an image, which depends on the image's position alone.
+    """Returns one key an image, which depends on the image's position alone.
 
     **Arguments:** `key`: one typed key; `batch`: number of images; `first`: position of the first one (may be traced).
     **Returns:** typed keys [B].
@@ -33,7 +33,7 @@ def image_keys(key, batch, first=0):
 
 
 def epoch_order(key, epoch, num_images):
-    """The order in which an epoch shows its images, int32 [N]: every step takes the next batch of them.
+    """Returns the order in which an epoch shows its images, int32 [N]: every step takes the next batch of them.
 
     **Arguments:** `key`: the run's base key; `epoch`: counted from 0.
     """
@@ -42,7 +42,7 @@ def epoch_order(key, epoch, num_images):
 
 
 def step_keys(key, step, batch, first):
-    """Of each image of a step the keys of its latent and of its mask: two arrays of typed keys [B].
+    """Returns, for each image of a step, the keys of its latent and of its mask: two arrays of typed keys [B].
 
     **Arguments:** `key`: the run's base key; `batch`: how many images; `first`: the position of the first of them in
     the global batch.
@@ -54,7 +54,8 @@ def step_keys(key, step, batch, first):
 
 
 def evaluation_keys(position):
-    """Of each image the keys of its latent and of its mask, two arrays of typed keys [B], from its place in the split.
+    """Returns for each image the keys of its latent and of its mask, two arrays of typed keys [B], from its place in
+    the split.
 
     **Arguments:** `position`: int [B].
     """

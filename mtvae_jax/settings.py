@@ -102,13 +102,13 @@ FRACTION = number("a number of at least 0 and below 1", lambda v: 0 <= v < 1)
 
 
 def listed(values):
-    """The values as a sentence has them: "'a', 'b' or 'c'"."""
+    """Returns the values as a sentence has them: "'a', 'b' or 'c'"."""
     *most, last = [repr(v) if isinstance(v, str) else str(v) for v in values]
     return f"{', '.join(most)} or {last}" if most else last
 
 
 def as_float32(value):
-    """A number as it is in float32: infinite or 0 where that has none so large or so small."""
+    """Returns a number as it is in float32: infinite or 0 where that has none so large or so small."""
     try:
         with np.errstate(over="ignore", under="ignore"):
             rounded = float(np.float32(value))
@@ -121,7 +121,8 @@ def as_float32(value):
 
 
 def config_of(table, values=None):
-    """A type-safe `ConfigDict` of a table's settings, at their defaults but for `values`, {dotted name: value}."""
+    """Returns a type-safe `ConfigDict` of a table's settings, at their defaults but for `values`, {dotted name: value}.
+    """
     values = {name: setting.default for name, setting in table.items()} | (values or {})
     tree = {}
     for name, value in values.items():
@@ -134,7 +135,7 @@ def config_of(table, values=None):
 
 
 def field_names(config):
-    """The dotted names of all fields: "train.epochs", …"""
+    """Returns the dotted names of all fields: "train.epochs", …"""
     return [
         name
         for key, value in config.items(preserve_field_references=False)
@@ -143,7 +144,7 @@ def field_names(config):
 
 
 def flat(values, prefix=""):
-    """{"train": {"epochs": 3}} → {"train.epochs": 3}."""
+    """Returns {"train": {"epochs": 3}} → {"train.epochs": 3}."""
     result = {}
     for key, value in values.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -186,7 +187,7 @@ def check_fields(config, table):
 
 
 def unknown_field(name, table):
-    """The error for a field that does not exist, with the nearest one that does."""
+    """Returns the error for a field that does not exist, with the nearest one that does."""
     near, section = nearest_field(name, table), name.rpartition(".")[0]
     inside = [field for field in table if section and field.startswith(f"{section}.")]
     those = f"those of config.{section} are {', '.join(inside)}" if inside else f"the fields are {', '.join(table)}"
@@ -194,8 +195,9 @@ def unknown_field(name, table):
 
 
 def nearest_field(name, table):
-    """The field of a table that somebody means who writes `name`, with a section or without: one called so in another
-    section, or abbreviated so (train.lr), or spelt nearly so; None where there is none."""
+    """Returns the field of a table that somebody means who writes `name`, with a section or without: one called so in
+    another section, or abbreviated so (train.lr), or spelt nearly so; None where there is none.
+    """
     section, _, wanted = name.rpartition(".")
     fields = {field: field.rpartition(".")[2] for field in table}
     # Of fields that both stages have the model's first

@@ -6,8 +6,9 @@ from pathlib import Path
 
 
 def cache_directory():
-    """The project's place in the user's cache folder: what can be deleted, at the price of being made again. Of a user
-    without a home, as in a container, it is in the folder for temporary files."""
+    """Returns the project's place in the user's cache folder: what can be deleted, at the price of being made again. Of
+    a user without a home, as in a container, it is in the folder for temporary files.
+    """
     home = os.path.expanduser("~")  # unlike Path.home, never an error
     if not os.path.isabs(home):
         home = os.path.join(tempfile.gettempdir(), f"home-of-{os.getuid()}")

@@ -39,7 +39,7 @@ class Dataset:
 
 
 def fingerprint(arrays):
-    """The first 16 hexadecimal digits of the SHA-256 over dtype, shape and bytes of each array, in order.
+    """Returns the first 16 hexadecimal digits of the SHA-256 over dtype, shape and bytes of each array, in order.
 
     **Arguments:** `arrays`: iterable of arrays; None stands for an array that is not there.
     """

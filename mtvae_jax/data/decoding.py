@@ -20,7 +20,7 @@ def decode(encoded):
 
 
 def decode_face(encoded):
-    """A CelebA photograph, 218 × 178, cut to its central square and resized to 64 × 64 (bilinear, antialiased).
+    """Cuts a CelebA photograph, 218 × 178, to its central square and resizes it to 64 × 64 (bilinear, antialiased).
 
     **Arguments:** `encoded`: bytes of a JPEG file. **Returns:** uint8 [64, 64, 3].
     """

@@ -18,7 +18,7 @@ _ORIENTATION = 0x0112  # the tag of EXIF
 
 
 def colour(text):
-    """(R, G, B) of a colour as CSS writes it: "white", "#808080". **Raises:** `ValueError`."""
+    """Returns (R, G, B) of a colour as CSS writes it: "white", "#808080". **Raises:** `ValueError`."""
     from PIL import ImageColor
 
     return ImageColor.getrgb(text)[:3]

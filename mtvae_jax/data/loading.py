@@ -147,7 +147,7 @@ def check_settings(name, settings):
 
 
 def sides_of(size):
-    """(H, W) of a `data.size`: a side, or one or two of them in a tuple. None for anything else."""
+    """Returns (H, W) of a `data.size`: a side, or one or two of them in a tuple. None for anything else."""
     sides = tuple(size) if isinstance(size, (tuple, list)) else (size,)
     whole = all(isinstance(side, numbers.Integral) and not isinstance(side, bool) and side >= 1 for side in sides)
     return tuple(map(int, sides * 2))[:2] if whole and len(sides) in (1, 2) else None

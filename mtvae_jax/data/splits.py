@@ -94,7 +94,7 @@ def _first(part, count):
 
 
 def take(parts, indices):
-    """The images at `indices` of the concatenation of `parts`, which is never made.
+    """Returns the images at `indices` of the concatenation of `parts`, which is never made.
 
     **Arguments:** `parts`: list of `Labelled` with the same image shape; `indices`: int [N].
     **Returns:** `Labelled`, newly allocated, in the order of `indices`; labels only where every part has them.

@@ -25,13 +25,13 @@ _PYTHON_FILES = SimpleNamespace(
 
 
 def tensorflow_is_installed():
-    """True where TensorFlow could be imported; it is not imported to find out."""
+    """Tells whether TensorFlow could be imported; it is not imported to find out."""
     return importlib.util.find_spec("tensorflow") is not None
 
 
 @contextlib.contextmanager
 def without_tensorflow(builder):
-    """Within this context `builder.download_and_prepare()` needs no TensorFlow; afterwards all is as it was.
+    """Makes a context in which `builder.download_and_prepare()` needs no TensorFlow; afterwards all is as it was.
 
     **Arguments:** `builder`: of mnist, fashion_mnist, cifar10 or celeb_a.
     **Raises:** `UserError` where tensorflow-datasets is not of a release that this was tried with.

@@ -73,7 +73,7 @@ def text_size(text, size, weight="normal"):
 
 
 def line_height(size):
-    """Inches from one line of text of `size` points to the next."""
+    """Returns the inches from one line of text of `size` points to the next."""
     return 1.3 * size / 72
 
 

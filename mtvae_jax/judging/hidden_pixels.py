@@ -20,7 +20,9 @@ _ENERGY_DRAWS = 16  # of all draws, for the energy score: unbiased whatever thei
 
 
 def fit_noise(predict, images, masks, key):
-    """The `PixelNoise` of a predictor: residuals of a draw of it. **Arguments:** held-out `images`, their `masks`."""
+    """Returns the `PixelNoise` of a predictor: residuals of a draw of it. **Arguments:** held-out `images`, their
+    `masks`.
+    """
     hidden = np.broadcast_to(~masks, images.shape)
     return PixelNoise(predict(images, masks, key)[0][hidden], images[hidden])
 

@@ -88,7 +88,7 @@ def _prior_name(model, workdir):
 
 
 def left_out(config, dataset):
-    """What cannot be judged of a run, which is known before it is trained.
+    """Returns what cannot be judged of a run, which is known before it is trained.
 
     **Arguments:** `config`: resolved; `dataset`.
     **Returns:** {part of generation.json, such as "samples" or "given_pixels/conditional": why, in a few words}; of

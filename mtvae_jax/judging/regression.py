@@ -30,7 +30,9 @@ class RegressionNetwork(nn.Module):
 
 
 def build_regression(config, image_shape):
-    """The network that sees what the conditional decoder of `config` with `model.merge="context"` sees, and as wide."""
+    """Returns the network that sees what the conditional decoder of `config` with `model.merge="context"` sees, and as
+    wide.
+    """
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.model.update({"merge": "context", "head": "full", "latent": "gaussian", "method": "single_decoder"})

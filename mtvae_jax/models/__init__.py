@@ -19,7 +19,7 @@ __all__ = ["build_latent", "build_model", "count_parameters", "grid_size", "init
 
 
 def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
-    """The model that a config describes.
+    """Returns the model that a config describes.
 
     **Arguments:** `config`: a run's config; `image_shape`: (H, W, C); `axis_name`: the pmapped axis over which
     statistics of the batch are taken in training, None outside of one.
@@ -61,7 +61,7 @@ def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
 
 
 def init_variables(model, key, image_shape):
-    """Fresh parameters and batch statistics: {"params": …, "batch_stats": …}, float32."""
+    """Returns fresh parameters and batch statistics: {"params": …, "batch_stats": …}, float32."""
     height, width, channels = image_shape
     images = jnp.zeros((1, height, width, channels))
     m = jnp.zeros((1, height, width, channels + 1))
@@ -69,7 +69,8 @@ def init_variables(model, key, image_shape):
 
 
 def count_parameters(params):
-    """The number of parameters of each part, and their sum: {"encoder": …, "latent": …, "decoder": …, "total": …}.
+    """Returns the number of parameters of each part, and their sum: {"encoder": …, "latent": …, "decoder": …, "total":
+    …}.
 
     A conditional decoder is two parts: its first layer, "conditional_decoder/merge", which can dwarf all the rest, and
     "conditional_decoder/layers", what comes after it.

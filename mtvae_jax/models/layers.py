@@ -132,7 +132,9 @@ def _add_bias(module, x):
 
 
 def stride_two_sizes(height, width, num_layers):
-    """The sizes of feature maps from the image down through `num_layers` convolutions of stride 2, largest first."""
+    """Returns the sizes of feature maps from the image down through `num_layers` convolutions of stride 2, largest
+    first.
+    """
     sizes = [(height, width)]
     for _ in range(num_layers):
         height, width = -(-height // 2), -(-width // 2)

@@ -41,7 +41,7 @@ class DenseMerge(nn.Module):
 
     @classmethod
     def build(cls, shape, decoder, *, name):
-        """The merge of a `Decoder`, to a feature map of `shape`."""
+        """Returns the merge of a `Decoder`, to a feature map of `shape`."""
         return cls(shape, decoder.dtype, decoder.grid_stride, name=name)
 
     @staticmethod
@@ -113,7 +113,7 @@ class SpatialMerge(nn.Module):
 
     @classmethod
     def build(cls, shape, decoder, *, name):
-        """The merge of a `Decoder`, to a feature map of `shape`."""
+        """Returns the merge of a `Decoder`, to a feature map of `shape`."""
         settings = decoder.hidden_dims, decoder.normalise, decoder.dtype, decoder.axis_name
         return cls(shape, *settings, name=name)
 
@@ -147,7 +147,7 @@ class ContextMerge(nn.Module):
 
     @classmethod
     def build(cls, shape, decoder, *, name):
-        """The merge of a `Decoder`, to a feature map of `shape`."""
+        """Returns the merge of a `Decoder`, to a feature map of `shape`."""
         return cls(shape, decoder.normalise, decoder.dtype, decoder.axis_name, name=name)
 
     @staticmethod
@@ -165,7 +165,7 @@ class ContextMerge(nn.Module):
 
 
 def for_each_draw(x, rows):
-    """x [B, …] over and over, [rows, …]; rows is a multiple of B."""
+    """Repeats x [B, …] over and over, [rows, …]; rows is a multiple of B."""
     return x if x.shape[0] == rows else jnp.tile(x, (rows // x.shape[0],) + (1,) * (x.ndim - 1))
 
 

@@ -65,19 +65,19 @@ class MultitaskVAE(nn.Module):
         return Output(unconditioned, reconstruction, latent, nats, jnp.stack(draws))
 
     def encode(self, images, keys=None, *, train=False):
-        """Images [B, H, W, C] → `LatentOutput`."""
+        """Turns images [B, H, W, C] into a `LatentOutput`."""
         return self.latent(self.encoder(images, train), keys, train)
 
     def see(self, m, *, train=False):
-        """What the conditional decoder and p(z|m) see of m [B, H, W, C+1]."""
+        """Returns what the conditional decoder and p(z|m) see of m [B, H, W, C+1]."""
         return m if self.context is None else self.context(m, train)
 
     def decode(self, z, m, *, train=False):
-        """The same z and, for the conditional decoder, m → (x̂₁ or None, x̂₂ or None); z of S·B rows for S draws."""
+        """Turns z, and for the conditional decoder m, into (x̂₁ or None, x̂₂ or None); z of S·B rows for S draws."""
         return self.decode_seen(z, self.see(m, train=train), train=train)
 
     def decode_seen(self, z, seen, *, train=False):
-        """`decode` of what is seen of m already."""
+        """Returns `decode` of what is seen of m already."""
         unconditioned = None if self.decoder is None else self.decoder(z, train=train)
         conditioned = None
         if self.conditional_decoder is not None:
@@ -89,13 +89,13 @@ class MultitaskVAE(nn.Module):
         return self.prior.sample(keys, self.see(m), labels)
 
     def prior_sample(self, key, num):
-        """`num` draws of z from the prior that needs no training."""
+        """Returns `num` draws of z from the prior that needs no training."""
         return self.latent.prior_sample(key, num)
 
     def encoder_outputs(self, images, *, train=False):
-        """z_e [B, h, w, D] of a model that quantises, before it does."""
+        """Returns z_e [B, h, w, D] of a model that quantises, before it does."""
         return self.latent.outputs(self.encoder(images, train))
 
     def embed(self, drawn):
-        """What a learned prior draws, codes int [B, h, w] or z [B, Z] → z, what the decoders see."""
+        """Turns what a learned prior draws, codes int [B, h, w] or z [B, Z], into z, what the decoders see."""
         return self.latent.embed(drawn)

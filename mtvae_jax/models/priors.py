@@ -51,7 +51,7 @@ class Labels(NamedTuple):
 
 
 def init_prior(prior, latent, config, image_shape, key):
-    """Fresh variables of a prior: {"params": …, "batch_stats": …}, float32.
+    """Returns fresh variables of a prior: {"params": …, "batch_stats": …}, float32.
 
     **Arguments:** `prior`: from `build_prior` with the resolved `config`; `latent`: of the model; `image_shape`:
     (H, W, C).
@@ -97,7 +97,7 @@ class KnowsClasses:
             self.label = nn.Dense(len(self.label_counts), kernel_init=nn.initializers.zeros, dtype=jnp.float32)
 
     def label_probabilities(self, m):
-        """p(y|m), float32 [B, classes]."""
+        """Returns p(y|m), float32 [B, classes]."""
         return jax.nn.softmax(self._label_logits(self._features(m, False), m, len(m)))
 
     def _features(self, m, train):
@@ -159,7 +159,7 @@ class CodePrior(KnowsClasses, nn.Module):
         return cls(encoder, pixelcnn, grid, labels.counts)
 
     def nats(self, codes, m=None, labels=None, keys=None, train=False):
-        """−log p(codes | m) of codes int [B, h, w]: float32 [B], summed over the positions.
+        """Returns −log p(codes | m) of codes int [B, h, w]: float32 [B], summed over the positions.
 
         With labels int [B] −log p(label, codes | m), which no −log p(codes | m) exceeds.
         """
@@ -172,7 +172,7 @@ class CodePrior(KnowsClasses, nn.Module):
         return nats + cross_entropy(label_logits, labels)
 
     def sample(self, keys, m=None, labels=None):
-        """Codes int32 [B, h, w], image b from keys[b]; where there are classes but no `labels`, of a label from
+        """Returns codes int32 [B, h, w], image b from keys[b]; where there are classes but no `labels`, of a label from
         p(y|m).
         """
         features = self._features(m, False)
@@ -216,7 +216,7 @@ class GaussianPrior(KnowsClasses, nn.Module):
         self.moments = nn.Dense(self.latent_dim * (self.latent_dim + 3) // 2, kernel_init=init, dtype=self.dtype)
 
     def nats(self, moments, m, labels=None, keys=None, train=False):
-        """KL(q(z|x) ‖ p(z|m)) of moments [B, 2, Z], mean and log-variance: float32 [B].
+        """Returns KL(q(z|x) ‖ p(z|m)) of moments [B, 2, Z], mean and log-variance: float32 [B].
 
         With labels int [B] KL(q(z|x) ‖ p(z|m, y)) − log p(y|m).
         """
@@ -227,7 +227,9 @@ class GaussianPrior(KnowsClasses, nn.Module):
         return nats + cross_entropy(self._label_logits(features, m, len(moments)), labels)
 
     def sample(self, keys, m=None, labels=None):
-        """z float32 [B, Z], image b from keys[b]; where there are classes but no `labels`, of a label from p(y|m)."""
+        """Returns z float32 [B, Z], image b from keys[b]; where there are classes but no `labels`, of a label from
+        p(y|m).
+        """
         features = self._features(m, False)
         if labels is None and self.num_classes:
             labels = self._draw_labels(keys, features, m)

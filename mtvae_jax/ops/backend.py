@@ -69,6 +69,6 @@ def for_any_number():
 
 
 def backend():
-    """The `Backend` of the devices that programs are traced for."""
+    """Returns the `Backend` of the devices that programs are traced for."""
     ways = _BACKENDS.get(jax.default_backend(), GPU._replace(options={}))
     return ways._replace(patch_bytes=None) if _any_number.get() else ways

@@ -29,7 +29,7 @@ _FEW_PIXELS = 4 * 4  # of which libraries make little
 
 
 def conv2d(images, kernel, *, stride=1, padding="SAME", implementation=None):
-    """The convolution of machine learning (a cross-correlation), equal to `lax.conv_general_dilated`.
+    """Returns the convolution of machine learning (a cross-correlation), equal to `lax.conv_general_dilated`.
 
     **Arguments:** `images`: float [B, H, W, C]; `kernel`: [kh, kw, C, D] of the same dtype; `stride`: of both axes;
     `padding`: "SAME" (h = ⌈H / stride⌉), "VALID" (none) or pixels ((top, bottom), (left, right)); `implementation`:
@@ -45,7 +45,7 @@ def conv2d(images, kernel, *, stride=1, padding="SAME", implementation=None):
 
 
 def conv2d_transpose(features, kernel, *, stride, output_size, padding="SAME", implementation=None):
-    """The transpose of the linear map that `conv2d` is, from its features back to its images.
+    """Returns the transpose of the linear map that `conv2d` is, from its features back to its images.
 
     So <conv2d(x, kernel), y> = <x, conv2d_transpose(y, kernel)> with the same kernel, stride and padding; it is no
     inverse.

@@ -16,7 +16,8 @@ def psnr(mean_squared_error):
 
 
 def ssim(images, reconstruction):
-    """Structural similarity (Wang et al. 2004) of intensities in [0, 1]: 11×11 window, σ = 1.5, K₁ = 0.01, K₂ = 0.03.
+    """Returns the structural similarity (Wang et al. 2004) of intensities in [0, 1]: 11×11 window, σ = 1.5, K₁ = 0.01,
+    K₂ = 0.03.
 
     Averaged over the positions where the window fits and over the channels. On a side shorter than 11 the window is cut
     to the longest odd length that fits.

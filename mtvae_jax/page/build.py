@@ -36,7 +36,7 @@ document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark
 
 
 def build(model, images, *, dataset, provenance):
-    """The page of a trained model, as text.
+    """Returns the page of a trained model, as text.
 
     Weights are float32 or, where the page would be too large, float16: then the page runs the model whose kernels are
     rounded so, and checks itself by that one.
@@ -58,8 +58,8 @@ def build(model, images, *, dataset, provenance):
 
 
 def images_of(config, num=NUM_IMAGES):
-    """The first test images of the data that a run was trained on: uint8 [N, H, W, C], what they are called, and where
-    they come from, which of a user's own file is not said.
+    """Returns the first test images of the data that a run was trained on: uint8 [N, H, W, C], what they are called,
+    and where they come from, which of a user's own file is not said.
 
     **Raises:** `UserError` where the data is not to be had.
     """
@@ -164,7 +164,9 @@ def _check(model, image):
 
 
 def draw_noise(key, num, row, latent_dim):
-    """The standard normal noise [num, Z] by which `Model.sample(num, key, images, mask)` draws z for image `row`."""
+    """Returns the standard normal noise [num, Z] by which `Model.sample(num, key, images, mask)` draws z for image
+    `row`.
+    """
     return np.stack([
         np.asarray(jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, draw), row), (latent_dim,)))
         for draw in range(num)

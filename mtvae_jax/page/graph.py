@@ -19,22 +19,22 @@ class Graph:
         self.weights = []
 
     def conv(self, x, kernel, bias=None, *, stride=1):
-        """A convolution with SAME padding by a kernel [kh, kw, C, D]."""
+        """Returns a convolution with SAME padding by a kernel [kh, kw, C, D]."""
         return self._add("conv", [x], {"kernel": kernel.swapaxes(2, 3), "bias": bias}, stride=stride)
 
     def conv_transpose(self, x, kernel, bias=None, *, size, stride=2):
-        """The transpose of `conv` on images of `size` (H, W), by a kernel [kh, kw, D, C]."""
+        """Returns the transpose of `conv` on images of `size` (H, W), by a kernel [kh, kw, D, C]."""
         return self._add(
             "conv_transpose", [x], {"kernel": kernel, "bias": bias}, stride=stride, size=list(map(int, size))
         )
 
     def dense(self, x, kernel, bias=None, *, shape=None):
-        """The product of x, made flat, and a kernel [N, M]; to a map of `shape` (h, w, F) if that is given."""
+        """Returns the product of x, made flat, and a kernel [N, M]; to a map of `shape` (h, w, F) if that is given."""
         shape = [kernel.shape[1]] if shape is None else list(shape)
         return self._add("dense", [x], {"kernel": kernel.T, "bias": bias}, shape=shape)
 
     def affine(self, x, scale, offset):
-        """A multiple and an offset for each channel, [C] each."""
+        """Returns a multiple and an offset for each channel, [C] each."""
         return self._add("affine", [x], {"scale": scale, "offset": offset})
 
     def leaky(self, x, slope):
@@ -47,11 +47,11 @@ class Graph:
         return self._add("add", [x, y])
 
     def concat(self, x, y):
-        """The channels of both."""
+        """Returns the channels of both."""
         return self._add("concat", [x, y])
 
     def push_pull(self, m, num_layers):
-        """The maps of `mtvae_jax.models.context.push_pull`: their names."""
+        """Returns the maps of `mtvae_jax.models.context.push_pull`: their names."""
         return self._add("push_pull", [m], num_outputs=num_layers + 1)
 
     def normal(self, moments, noise):
@@ -101,8 +101,9 @@ class Graph:
         self._forget_unused_weights()
 
     def pack(self):
-        """The graph as JSON values: {"ops": …, "weights": [{"shape", "type", "start"}, …]}, and the bytes of all
-        weights in base64. A weight whose numbers are those of float16 takes two bytes each."""
+        """Returns the graph as JSON values: {"ops": …, "weights": [{"shape", "type", "start"}, …]}, and the bytes of
+        all weights in base64. A weight whose numbers are those of float16 takes two bytes each.
+        """
         entries, parts, start = [], [], 0
         for weight in self.weights:
             kind = "<f4"

@@ -29,7 +29,7 @@ class Program(NamedTuple):
 
 
 def describe(model, *, fold=True):
-    """The `Program` of a trained model.
+    """Returns the `Program` of a trained model.
 
     **Arguments:** `model`: a `mtvae_jax.trained.model.Model`; `fold`: take batch normalisation into convolutions.
     **Raises:** `UserError` for a model that a page does not support.
@@ -52,7 +52,7 @@ def describe(model, *, fold=True):
 
 
 def require_supported(model):
-    """**Raises:** `UserError`, which says what a page supports."""
+    """Raises `UserError`, which says what a page supports."""
     settings = model.config.model
     methods = [name for name, method in METHODS.items() if method.conditional_decoder and method.unconditioned]
     kinds = [name for name, latent in LATENTS.items() if latent.prior == "gaussian"]
@@ -87,11 +87,11 @@ class _Layers:
         return name in self._params
 
     def within(self, name):
-        """The layers of a module; none where it has no parameters."""
+        """Returns the layers of a module; none where it has no parameters."""
         return _Layers(self.graph, self._params.get(name, {}), self._stats.get(name, {}))
 
     def arrays(self, name):
-        """The parameters of a layer, name → float32 array; without a bias None stands for it."""
+        """Returns the parameters of a layer, name → float32 array; without a bias None stands for it."""
         return {"bias": None} | {role: np.asarray(value, np.float32) for role, value in self._params[name].items()}
 
     def conv(self, x, name, stride=1):
@@ -112,7 +112,7 @@ class _Layers:
         return self.graph.leaky(x, _SLOPE)
 
     def residual(self, x):
-        """A `ResidualStack`."""
+        """Returns a `ResidualStack`."""
         layers, layer = self.within("residual"), 0
         while f"conv_{layer}" in layers:
             hidden = layers.conv(layers.norm_activation(x, f"norm_in_{layer}"), f"conv_{layer}")

@@ -70,12 +70,12 @@ def start():
 
 
 def is_main():
-    """Whether this is the process that speaks and touches files: process 0, or the only one."""
+    """Tells whether this is the process that speaks and touches files: process 0, or the only one."""
     return not _several() or jax.process_index() == 0
 
 
 def on_main(function):
-    """The function, called by every process, run by the main one; all return its result, or raise its error.
+    """Returns the function, called by every process, run by the main one; all return its result, or raise its error.
 
     While it runs it may call others of its kind. Its result is made of what `encode` knows.
     """
@@ -106,7 +106,8 @@ def on_main(function):
 
 
 def main_first(function):
-    """What the function returns to each process, which calls it itself; the others once the main one is through.
+    """Returns what the function returns to each process, which calls it itself; the others once the main one is
+    through.
 
     For work that leaves something behind for those who come later, such as a download.
     """
@@ -116,17 +117,17 @@ def main_first(function):
 
 
 def from_main(value):
-    """The main process' value, on all."""
+    """Returns the main process' value, on all."""
     return on_main(lambda: value)()
 
 
 def any_process(flag):
-    """Whether the flag is set on any process, on all."""
+    """Tells whether the flag is set on any process, on all."""
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag)))) if _several() else flag
 
 
 def require_same(value):
-    """**Raises:** `UserError`, on all processes, unless all give an equal value: what the run is."""
+    """Raises `UserError`, on all processes, unless all give an equal value: what the run is."""
     if any_process(value != from_main(value)):
         raise UserError(
             "the processes of this run have different settings, work directories or data; give all the same command, "
@@ -149,7 +150,8 @@ def _broadcast(value):
 
 
 def encode(value):
-    """Bytes for `decode`: JSON, whose length comes first, and after it the elements of all arrays. No code travels.
+    """Returns bytes for `decode`: JSON, whose length comes first, and after it the elements of all arrays. No code
+    travels.
 
     **Arguments:** `value`: None, bool, int, float, str, `Path`, a numpy array or scalar, or a list, tuple or dict of
     these. **Raises:** `TypeError` for anything else.
@@ -160,7 +162,7 @@ def encode(value):
 
 
 def decode(data):
-    """The value that `encode` was given."""
+    """Returns the value that `encode` was given."""
     start = 8 + int.from_bytes(data[:8], "little")
     return _restored(json.loads(data[8:start]), memoryview(data)[start:])
 

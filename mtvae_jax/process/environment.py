@@ -34,7 +34,8 @@ _NUMBERS = {
 
 
 def own_numbers(function):
-    """The function, called with JAX's settings for numbers as runs have them: float32 where nothing else is said.
+    """Returns the function, called with JAX's settings for numbers as runs have them: float32 where nothing else is
+    said.
 
     For what a user may call in a process of another mind. The settings are those of the thread, meanwhile.
     """
@@ -68,8 +69,8 @@ def configure():
 
 @contextlib.contextmanager
 def polite():
-    """What can be had of `configure` in a process that is not this project's, and meanwhile: the chatter of libraries
-    off, and XLA's cache on where nothing has been said of one; that stays, for JAX asks once a process.
+    """Returns what can be had of `configure` in a process that is not this project's, and meanwhile: the chatter of
+    libraries off, and XLA's cache on where nothing has been said of one; that stays, for JAX asks once a process.
 
     What the process has settled is left: devices and their memory, XLA's flags, a cache that JAX has done without so
     far. Numbers are as `own_numbers` has them.
@@ -125,7 +126,7 @@ def _without_echoes(hook, error_of):
 
 
 def versions():
-    """Package → version, of Python and all that numbers depend on."""
+    """Returns package → version, of Python and all that numbers depend on."""
     return {
         "mtvae-jax": _project_version(),
         "python": platform.python_version(),
@@ -171,12 +172,12 @@ def _project_version():
 
 
 def origin():
-    """What a run was trained with, when and where: {"date": …, "host": …, "device": …, "versions": {…}}."""
+    """Returns what a run was trained with, when and where: {"date": …, "host": …, "device": …, "versions": {…}}."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {"date": now, "host": socket.gethostname(), "device": device(), "versions": versions()}
 
 
 def device():
-    """What the run computes on: "2 × cpu (x86_64)", "1 × NVIDIA H100 80GB HBM3"."""
+    """Returns what the run computes on: "2 × cpu (x86_64)", "1 × NVIDIA H100 80GB HBM3"."""
     kind = jax.devices()[0].device_kind
     return f"{jax.device_count()} × {kind}" + (f" ({platform.machine()})" if kind == "cpu" else "")

@@ -7,7 +7,7 @@ from mtvae_jax.errors import UserError
 
 @contextlib.contextmanager
 def enough_memory(what, config, *fields):
-    """A context in which running out of memory is a mistake that can be mended.
+    """Returns a context in which running out of memory is a mistake that can be mended.
 
     **Arguments:** `what`: is done in it, for the message; `config`; `fields`: names of those that a smaller value of
     helps, such as "train.batch_size".

@@ -47,13 +47,13 @@ def attempt(config, workdir, log, *, stop_requested=lambda: False):
 
 
 def open_log(path):
-    """What a run says is added to what it said before."""
+    """Returns what a run says is added to what it said before."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     return open(path, "a", encoding="utf-8")
 
 
 def describe(failure, stream):
-    """An exception in one line; of one that no user can have caused the traceback goes to the stream."""
+    """Returns an exception in one line; of one that no user can have caused the traceback goes to the stream."""
     if isinstance(failure, UserError):
         return str(failure)
     traceback.print_exception(failure, file=stream)

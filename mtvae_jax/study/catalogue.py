@@ -84,7 +84,7 @@ def _halves(protocol):
 
 
 def map_runs(cell, protocol):
-    """What the headline parts of a cell's claims compare, in it."""
+    """Returns what the headline parts of a cell's claims compare, in it."""
     parts = [part for claim in CLAIMS if claim.id in cell.claims for part in claim.parts if part.headline]
     return [cell.fields(run) for run in runs_needed(parts, axes_of(protocol))]
 
@@ -95,7 +95,7 @@ def _folds(protocol):
 
 
 def axes_of(protocol):
-    """{factor: the values that a protocol has of it, in order}, as `claims.AXES`."""
+    """Returns {factor: the values that a protocol has of it, in order}, as `claims.AXES`."""
     return {
         "exponent": protocol.exponents,
         "beta": protocol.betas,
@@ -126,8 +126,8 @@ ALL = "all"
 
 
 def plan(name, protocol):
-    """The runs of a study, each once, all kinds with one seed before any with the next: what is stopped half way has
-    the whole picture, only less sharp.
+    """Returns the runs of a study, each once, all kinds with one seed before any with the next: what is stopped half
+    way has the whole picture, only less sharp.
 
     **Arguments:** `name`: a key of `STUDIES`, or "all"; `protocol`: `Protocol`.
     **Returns:** a list of `Factors`.
@@ -155,7 +155,7 @@ def plan(name, protocol):
 
 
 def in_cells(study, protocol):
-    """The runs of a study in its cells, as `kinds` gives them."""
+    """Returns the runs of a study in its cells, as `kinds` gives them."""
     if study.mapped:
         return study.kinds(protocol)
     return [cell.fields(kind) for cell in protocol.cells if cell.main for kind in study.kinds(protocol)]

@@ -30,7 +30,7 @@ class Cell:
         return self.claims is None
 
     def fields(self, model_factors):
-        """A model's fields of `Factors` in this cell; what the model sets itself is kept."""
+        """Returns a model's fields of `Factors` in this cell; what the model sets itself is kept."""
         return self.common | self.of_latent.get(model_factors["latent"], {}) | model_factors
 
 

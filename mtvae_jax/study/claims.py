@@ -361,7 +361,8 @@ AXES = {
 
 
 def runs_needed(parts, axes=AXES):
-    """The runs that parts of claims compare, each once, as fields of `Factors` without dataset, seed, fold and cell.
+    """Returns the runs that parts of claims compare, each once, as fields of `Factors` without dataset, seed, fold and
+    cell.
 
     **Arguments:** `parts`; `axes`: the values of each factor that is swept.
     """
@@ -374,8 +375,9 @@ def runs_needed(parts, axes=AXES):
 
 
 def along(factors, axis, axes):
-    """The factors of a model, once for each value of `axis`, or once alone if that is None; `HIGHEST` becomes what it
-    stands for in `axes`. None at all where `axes` lacks what it takes."""
+    """Returns the factors of a model, once for each value of `axis`, or once alone if that is None; `HIGHEST` becomes
+    what it stands for in `axes`. None at all where `axes` lacks what it takes.
+    """
     factors = dict(factors)
     for name in [name for name, value in factors.items() if value == HIGHEST]:
         if not axes.get(name):
@@ -385,5 +387,5 @@ def along(factors, axis, axes):
 
 
 def sides(part, cell, axes):
-    """The runs of both models of a part in a cell, or of the one that it has: a list of lists, see `along`."""
+    """Returns the runs of both models of a part in a cell, or of the one that it has: a list of lists, see `along`."""
     return [along(cell.fields(model.factors), part.along, axes) for model in (part.a, part.b) if model is not None]

@@ -25,7 +25,8 @@ def collect(tasks, failures, earlier):
 
 
 def read_earlier(paths):
-    """What the tables of earlier reports know: {run: its figures}, of complete runs; of two tables the first counts.
+    """Returns what the tables of earlier reports know: {run: its figures}, of complete runs; of two tables the first
+    counts.
 
     A figure that a run has not, as those of other latents, is None.
 
@@ -48,12 +49,12 @@ def read_earlier(paths):
 
 
 def curves(tasks):
-    """{run: the records of its metrics.jsonl}, of complete runs."""
+    """Returns {run: the records of its metrics.jsonl}, of complete runs."""
     return {task.workdir.name: read_metrics(task.workdir) for task in tasks.values() if task.complete}
 
 
 def write_csv(rows, path):
-    """One line a run; floats with all their digits."""
+    """Returns one line a run; floats with all their digits."""
     import csv
 
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -64,7 +65,7 @@ def write_csv(rows, path):
 
 
 def write_parquet(rows, path):
-    """The same table as `write_csv`'s, with types."""
+    """Returns the same table as `write_csv`'s, with types."""
     import pyarrow
     from pyarrow import parquet
 
@@ -112,8 +113,8 @@ def _generation(task):
 
 
 def fluctuation(losses):
-    """How unsteady the second half of a training is: the root mean square of the change from epoch to epoch of what
-    is left after a straight line, in per cent of the mean.
+    """Returns how unsteady the second half of a training is: the root mean square of the change from epoch to epoch of
+    what is left after a straight line, in per cent of the mean.
 
     **Arguments:** `losses`: one an epoch, oldest first. **Returns:** per cent; None for fewer than 5 epochs.
     """

@@ -80,12 +80,12 @@ def study_config(name=ALL):
 
 
 def is_study(config):
-    """Whether a config describes a study and not a run."""
+    """Tells whether a config describes a study and not a run."""
     return "study" in config
 
 
 def protocol_of(config):
-    """The protocol of a study, with what its config changes.
+    """Returns the protocol of a study, with what its config changes.
 
     **Raises:** `UserError` for values out of range.
     """
@@ -100,12 +100,12 @@ def protocol_of(config):
 
 
 def earlier_tables(config):
-    """The paths of `config.earlier`, a list."""
+    """Returns the paths of `config.earlier`, a list."""
     return [] if config.earlier is None else [os.path.expanduser(path.strip()) for path in config.earlier.split(",")]
 
 
 def study_hash(config):
-    """Eight hexadecimal digits that two configs share exactly if they describe the same study."""
+    """Returns eight hexadecimal digits that two configs share exactly if they describe the same study."""
     values = {name: config[name] for name in SETTINGS if SETTINGS[name].names_run}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 

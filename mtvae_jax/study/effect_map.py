@@ -30,7 +30,7 @@ class Spot(NamedTuple):
 
 
 def spots(part):
-    """The effects of a part at all its places, with intervals that share one standard deviation.
+    """Returns the effects of a part at all its places, with intervals that share one standard deviation.
 
     Two pairs say little of their own spread. So that is taken from all places of the part together: the residual mean
     square of a one-way analysis of variance.
@@ -60,7 +60,7 @@ def _coordinates(name, latents):
 
 
 def moving_factors(claims):
-    """What moves the headline effects of the claims, where a mixed model finds it; None without statsmodels.
+    """Returns what moves the headline effects of the claims, where a mixed model finds it; None without statsmodels.
 
     **Arguments:** `claims`: as `mtvae_jax.study.verdicts.ClaimResult.to_dict` gives them.
     **Returns:** a list of {"claim": id, "part": name, "unit", "factors": what `factors_that_move` gives}.
@@ -74,7 +74,7 @@ def moving_factors(claims):
 
 
 def factors_that_move(part):
-    """A mixed model of the effects of single pairs: what each factor adds to them.
+    """Returns a mixed model of the effects of single pairs: what each factor adds to them.
 
     Fixed: log10 β, dataset and what else varies, each against the default; random: the seed within a dataset, whose
     plain run several pairs may share. Needs statsmodels (`pip install mtvae-jax[study]`).

@@ -89,7 +89,7 @@ _SAID_WHERE_UNUSUAL = {
 
 
 def config_of(factors, protocol):
-    """The config of a run, ready for `mtvae_jax.cli.prepare.prepare`.
+    """Returns the config of a run, ready for `mtvae_jax.cli.prepare.prepare`.
 
     There is no second stage: no claim is about it, and its training would take as long as the first.
 

@@ -17,7 +17,9 @@ _KEY = 31  # the same images and masks in every report
 
 
 def both_reconstructions(tasks):
-    """`Pictures` of the first complete multi-decoder run of each latent and dataset whose checkpoints are there."""
+    """Returns `Pictures` of the first complete multi-decoder run of each latent and dataset whose checkpoints are
+    there.
+    """
     shown = {}
     for factors, task in tasks.items():
         where = factors.latent, factors.dataset

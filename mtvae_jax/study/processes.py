@@ -67,7 +67,7 @@ class Place(NamedTuple):
 
 
 def places(jobs=None):
-    """A `Place` for each process: a GPU, or a share of the cores.
+    """Returns a `Place` for each process: a GPU, or a share of the cores.
 
     **Arguments:** `jobs`: how many, None: one a GPU, or one a core, which together train more a second than all
     cores do on one run.
@@ -87,7 +87,8 @@ def places(jobs=None):
 
 
 def python_path():
-    """The PYTHONPATH with which another process finds this package, also in a clone that was never installed."""
+    """Returns the PYTHONPATH with which another process finds this package, also in a clone that was never installed.
+    """
     return os.pathsep.join(filter(None, [str(Path(mtvae_jax.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
 
 
@@ -143,7 +144,7 @@ class _Worker:
         self._task, self._since = waiting.popleft(), time.perf_counter()
 
     def hear(self):
-        """An `Outcome`, or None where the process became ready or ended without a task."""
+        """Returns an `Outcome`, or None where the process became ready or ended without a task."""
         line = self.process.stdout.readline()
         if not line.endswith(b"\n"):
             return self._ended()

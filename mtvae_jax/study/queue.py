@@ -11,7 +11,7 @@ from mtvae_jax.study.verdicts import UNDECIDED
 
 
 def next_round(protocol, results, done):
-    """The runs to be trained before the claims are judged again: of the first of these steps that is not done.
+    """Returns the runs to be trained before the claims are judged again: of the first of these steps that is not done.
 
     1. All that has a say but sweeps, in the main cells: `first_pairs` of each.
     2. The map: the headline parts of the claims in the other cells, `map_pairs` of each, but for costly ones.
@@ -41,7 +41,9 @@ def next_round(protocol, results, done):
 
 
 def outlook(protocol, results):
-    """How far the rule is, in words: parts that are undecided in the main cells, and the pairs that they would take."""
+    """Returns how far the rule is, in words: parts that are undecided in the main cells, and the pairs that they would
+    take.
+    """
     parts = _deciding(results)
     undecided = [finding for *_, finding in parts if not finding.settled]
     needed = [_pairs_needed(finding) for finding in undecided if finding.pairs >= FIRST_LOOK]

@@ -10,7 +10,7 @@ _LEAST_SHARED = 0.1  # of the shorter curve's range of rates; on less, the compa
 
 
 def frontier(rate, distortion):
-    """The points of a sweep that no other point beats: of lower rate with no more distortion.
+    """Returns the points of a sweep that no other point beats: of lower rate with no more distortion.
 
     Training is noisy, and a sweep need not be monotone. A dominated point says nothing of what the model can reach at
     that rate, because the one that dominates it does not need as much. The lower convex hull would drop more: it

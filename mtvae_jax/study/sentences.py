@@ -10,7 +10,7 @@ _AXES = {"beta": "β", "exponent": "exponent", "depth": "depth"}
 
 
 def reason(part, planned, complete, known, least):
-    """Why a part is undecided. **Arguments:** numbers of pairs; `least`: that an interval takes."""
+    """Returns why a part is undecided. **Arguments:** numbers of pairs; `least`: that an interval takes."""
     if planned == 0:
         return "the study has no such runs"
     if known < least:
@@ -24,8 +24,9 @@ def reason(part, planned, complete, known, least):
 
 
 def sentence(part, effect, low, high, level, pairs):
-    """What was measured, in words: "The KL divergence of A is 4.2 % lower than that of B (95 % interval 3.1 to 5.3 %
-    lower, 5 pairs)"."""
+    """Returns what was measured, in words: "The KL divergence of A is 4.2 % lower than that of B (95 % interval 3.1 to
+    5.3 % lower, 5 pairs)".
+    """
     metric = METRICS[part.metric].words
     if effect is None:
         return f"Nothing has been measured of the {metric} of {part.a.label} to compare."

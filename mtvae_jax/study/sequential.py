@@ -30,8 +30,10 @@ def repeated_intervals(effects, level):
 
 
 def pairs_for(mean, deviation, low, high, level, *, most=1000):
-    """How many pairs it would take for an interval inside or outside of (low, high), were mean and standard deviation
-    of the effects to stay what they are; None for more than `most`. Beyond 20 pairs the last look's bound is kept."""
+    """Returns how many pairs it would take for an interval inside or outside of (low, high), were mean and standard
+    deviation of the effects to stay what they are; None for more than `most`. Beyond 20 pairs the last look's bound is
+    kept.
+    """
     from scipy.stats import t
 
     bounds = critical_values(1.0 - level)
@@ -46,8 +48,8 @@ def pairs_for(mean, deviation, low, high, level, *, most=1000):
 
 @functools.cache
 def critical_values(error):
-    """The bound of |t| at each look, such that of sequences without an effect a share of `error` ever crosses one:
-    float [looks].
+    """Returns the bound of |t| at each look, such that of sequences without an effect a share of `error` ever crosses
+    one: float [looks].
 
     Found by simulation, because t statistics of few pairs are no Brownian motion: with that one's bounds at the same
     nominal levels 5.7 % cross instead of 5.

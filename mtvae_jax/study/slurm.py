@@ -75,7 +75,7 @@ class _Queue:
             raise UserError("config.where = slurm: squeue does not answer; try again when Slurm does")
 
     def job_of(self, task):
-        """The run's job if it is queued or running, else None."""
+        """Returns the run's job if it is queued or running, else None."""
         record = _record_of(task)
         job_id = record.read_text().strip() if record.exists() else None
         if job_id not in self._at_start:
@@ -84,7 +84,7 @@ class _Queue:
         return job(record.parent, job_id)
 
     def active(self):
-        """The ids of all jobs that are queued or running; None if Slurm does not say."""
+        """Returns the ids of all jobs that are queued or running; None if Slurm does not say."""
         if self._cluster == "local":
             return _processes()
         asked = ["squeue", "--me", "--array", "--noheader", "--format=%i"]

@@ -30,7 +30,7 @@ class Task:
 
 
 def make_tasks(plan, protocol, runs):
-    """The runs of a plan, each with its place.
+    """Returns the runs of a plan, each with its place.
 
     Two sets of factors may describe one run, such as the thesis' own depth said and unsaid.
 
@@ -63,7 +63,7 @@ def _check_runs(folder):
 
 
 def dataset_of(config, *, folds=True):
-    """The data of a run; of the last two kinds asked for no second copy is loaded.
+    """Returns the data of a run; of the last two kinds asked for no second copy is loaded.
 
     **Arguments:** `folds`: False for the dataset without its division into folds.
     """

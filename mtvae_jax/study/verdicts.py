@@ -183,7 +183,7 @@ class ClaimResult:
 
 
 def judge_claims(rows, claims=CLAIMS):
-    """Every claim against the runs that are there.
+    """Returns every claim against the runs that are there.
 
     **Arguments:** `rows`: the tidy table, dicts (see `mtvae_jax.study.collect`), of which complete ones count;
     `claims`: `claims.Claim`s.
@@ -195,7 +195,9 @@ def judge_claims(rows, claims=CLAIMS):
 
 
 def questions(part):
-    """(direction, size) that a part of a claim asks for: a `Question` each, the latter None where there is none."""
+    """Returns (direction, size) that a part of a claim asks for: a `Question` each, the latter None where there is
+    none.
+    """
     low, high, margin, unit = part.expected.low, part.expected.high, METRICS[part.metric].margin, part.unit
     if low < 0 < high:
         return Question(low, high, part.expected.words, level=_TWO_SIDED), None
@@ -279,12 +281,12 @@ class _Table:
         )
 
     def axes(self, dataset):
-        """{factor: the values that the study has of it, in order, None first}."""
+        """Returns {factor: the values that the study has of it, in order, None first}."""
         return {name: sorted(values, key=lambda value: (value is not None, value))
                 for name, values in self._axes.get(dataset, {}).items()}
 
     def replicates(self, dataset, folds):
-        """(seed, fold) of each, in order."""
+        """Returns (seed, fold) of each, in order."""
         return sorted(self._replicates.get((dataset, folds), ()))
 
     def row(self, factors, dataset, seed, fold):
@@ -292,7 +294,7 @@ class _Table:
         return self._rows.get(Factors(**factors, dataset=dataset, seed=seed, fold=fold))
 
     def has(self, runs, dataset):
-        """Whether there is a first run of each."""
+        """Tells whether there is a first run of each."""
         return all(self.row(factors, dataset, 0, None) is not None for side in runs for factors in side)
 
 

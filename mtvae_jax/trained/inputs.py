@@ -12,7 +12,7 @@ _MOST_DRAWS = 2**24
 
 
 def as_images(images, image_shape):
-    """Images [N, *image_shape], uint8 or floats in [0, 1], as float32.
+    """Returns images [N, *image_shape], uint8 or floats in [0, 1], as float32.
 
     **Raises:** `UserError` for anything else.
     """
@@ -34,13 +34,13 @@ def as_images(images, image_shape):
 
 
 def check_count(name, value):
-    """**Raises:** `UserError` unless it is an integer of at least 1."""
+    """Raises `UserError` unless it is an integer of at least 1."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not 1 <= value <= _MOST_DRAWS:
         raise UserError(f"{name} = {value!r}: must be an integer of at least 1, and at most {_MOST_DRAWS:,}")
 
 
 def check_key(key):
-    """**Raises:** `UserError` unless it is one typed key, or None."""
+    """Raises `UserError` unless it is one typed key, or None."""
     # Of old-style keys, uint32 [2], one and a batch look alike.
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if key is not None and not (typed and key.ndim == 0):
@@ -58,7 +58,9 @@ def _not_black(images):
 
 
 def without_hidden(images, mask):
-    """The images, with black for whatever a user's floats have at hidden pixels: NaN, or a number for "not known"."""
+    """Returns the images, with black for whatever a user's floats have at hidden pixels: NaN, or a number for "not
+    known".
+    """
     images, mask = as_array("images", images), as_array("mask", mask)
     each = (*images.shape[:3], 1)
     if mask.shape not in (each, each[1:]) or not jnp.issubdtype(images.dtype, np.floating):
@@ -67,7 +69,7 @@ def without_hidden(images, mask):
 
 
 def as_array(name, values):
-    """A NumPy array of what was given as `name`. **Raises:** `UserError` where it can be none."""
+    """Returns a NumPy array of what was given as `name`. **Raises:** `UserError` where it can be none."""
     try:
         return np.asarray(values)
     except Exception as error:  # whatever the object that was given raises

@@ -77,7 +77,7 @@ class Model:
             self.prior = LearnedPrior.within(self._network, config, image_shape, variables)
 
     def with_variables(self, variables):
-        """The same model at another point of its training."""
+        """Returns the same model at another point of its training."""
         model = copy.copy(self)
         model.variables = variables
         if model.config.prior.joint and model.prior is not None:
@@ -85,33 +85,34 @@ class Model:
         return model
 
     def with_prior(self, prior):
-        """The same model with another prior."""
+        """Returns the same model with another prior."""
         model = copy.copy(self)
         model.prior = prior
         return model
 
     @own_numbers
     def encode(self, images, key=None):
-        """z of each image: for a Gaussian latent float32 [N, Z], the posterior's mean, or a draw from it with `key`;
-        for a vector-quantised one the embedded codes, float32 [N, h, w, D].
+        """Returns z of each image: for a Gaussian latent float32 [N, Z], the posterior's mean, or a draw from it with
+        `key`; for a vector-quantised one the embedded codes, float32 [N, h, w, D].
         """
         return self._encoded("z", images, key)
 
     @own_numbers
     def posterior(self, images):
-        """q(z|x) of each image: codes int32 [N, h, w], or mean and log-variance, float32 [N, 2, Z]."""
+        """Returns q(z|x) of each image: codes int32 [N, h, w], or mean and log-variance, float32 [N, 2, Z]."""
         return self._encoded("posterior", images, None)
 
     @own_numbers
     def codes(self, images):
-        """The codes of each image, int32 [N, h, w], in 0 … K − 1. **Raises:** `UserError` where z is no codes."""
+        """Returns the codes of each image, int32 [N, h, w], in 0 … K − 1. **Raises:** `UserError` where z is no codes.
+        """
         if self._network.latent.num_codes is None:
             raise UserError(f"codes: a {self.config.model.latent} z is no codes; encode gives z")
         return self._encoded("posterior", images, None)
 
     @own_numbers
     def decode(self, z, images=None, mask=None):
-        """x̂ of each z, as `encode` gives it, from z alone or with the pixels of `images` that `mask` reveals.
+        """Returns x̂ of each z, as `encode` gives it, from z alone or with the pixels of `images` that `mask` reveals.
 
         **Arguments:** `z`: float [N, …], or codes, int [N, h, w]; `images`, `mask`: both or neither, as in `sample`.
         **Returns:** float32 [N, H, W, C]. **Raises:** `UserError` as `sample`.
@@ -136,8 +137,8 @@ class Model:
 
     @own_numbers
     def interpolate(self, a, b, steps):
-        """x̂ on the way from each image of `a` to the one of `b`, from z alone: the first are the reconstructions of
-        `a`, the last those of `b`.
+        """Returns x̂ on the way from each image of `a` to the one of `b`, from z alone: the first are the
+        reconstructions of `a`, the last those of `b`.
 
         A normal z turns from one to the other (spherical interpolation: between two draws from N(0, I) a straight line
         passes places where there are hardly any); of codes the embeddings are mixed.
@@ -156,7 +157,7 @@ class Model:
 
     @own_numbers
     def traverse(self, images, dimension, values, mask=None):
-        """x̂ of each image with one dimension of its z set to each of `values`, the others as they are.
+        """Returns x̂ of each image with one dimension of its z set to each of `values`, the others as they are.
 
         **Arguments:** `images`; `dimension`: in 0 … Z − 1; `values`: floats [V]; z ~ N(0, I), so −3 … 3 is its range;
         `mask`: which of the images' pixels the decoder sees, None for z alone.
@@ -197,7 +198,7 @@ class Model:
 
     @own_numbers
     def reconstruct(self, images, mask=None, num_samples=1, key=None):
-        """x̂ of each image: from z alone, or with `mask` from z and the revealed pixels (thesis 3.2, 3.3).
+        """Returns x̂ of each image: from z alone, or with `mask` from z and the revealed pixels (thesis 3.2, 3.3).
 
         **Arguments:** `mask`: which pixels the decoder sees; `num_samples`: draws of z an image, of which codes have
         but one; `key`: for the draws; None takes z at the posterior's mean.
@@ -224,7 +225,8 @@ class Model:
 
     @own_numbers
     def sample(self, n, key, images=None, mask=None, *, labels=None, prior=None):
-        """Images from nothing, or from the pixels of `images` that `mask` reveals; the hidden ones are never looked at.
+        """Returns images from nothing, or from the pixels of `images` that `mask` reveals; the hidden ones are never
+        looked at.
 
         z comes from the best prior there is: given pixels from p(z|m), if the second stage has learned it, and without
         them from the learned p(z), if there is one, else from the latent's own. It goes through the decoder that sees
@@ -261,7 +263,8 @@ class Model:
 
     @own_numbers
     def next_pixels(self, images, mask, n, key, *, draws=64):
-        """The `n` pixels of each image whose values would say most about the rest, given those that `mask` reveals.
+        """Returns the `n` pixels of each image whose values would say most about the rest, given those that `mask`
+        reveals.
 
         They are those that lower the variance of draws of p(x|m) most, see `acquisition.greedy_pixels`: nothing is
         trained for it, and the hidden pixels are never looked at. Chosen one at a time, each after a look at the one
@@ -386,7 +389,7 @@ def _batched(function, *arrays):
 
 @own_numbers
 def load(workdir, which="best", *, prior=True):
-    """The model that a run trained.
+    """Returns the model that a run trained.
 
     **Arguments:** `workdir`: a run's work directory; `which`: "best" by validation loss, or "latest"; `prior`: with the
     prior that the second stage has learned for it, if there is one.

@@ -39,7 +39,7 @@ class LearnedPrior:
 
     @classmethod
     def within(cls, network, config, image_shape, variables):
-        """The p(z|m) that a model has learned along with the rest.
+        """Returns the p(z|m) that a model has learned along with the rest.
 
         **Arguments:** `network`, `variables`: the model's.
         """
@@ -48,13 +48,13 @@ class LearnedPrior:
         return prior
 
     def with_variables(self, variables):
-        """The same prior at another point of its training."""
+        """Returns the same prior at another point of its training."""
         prior = copy.copy(self)
         prior.variables = variables
         return prior
 
     def sample(self, keys, m=None, labels=None):
-        """What the model decodes, codes int32 [B, h, w] or z [B, Z], image b from `keys[b]`.
+        """Returns what the model decodes, codes int32 [B, h, w] or z [B, Z], image b from `keys[b]`.
 
         **Arguments:** `m`: float [B, H, W, C+1], None for nothing revealed; `labels`: int [B], where there are classes,
         None for labels from p(y|m).
@@ -65,13 +65,13 @@ class LearnedPrior:
         return _sample(self.network, self.variables, keys, m if self.sees_pixels else None, labels)
 
     def variable_shapes(self):
-        """Shapes and types of its variables."""
+        """Returns shapes and types of its variables."""
         latent = build_latent(self.config, self.image_shape, axis_name=None)
         init = functools.partial(init_prior, self.network, latent, self.config, self.image_shape)
         return jax.eval_shape(init, jax.random.key(0))
 
     def rows(self, posterior, images, labels):
-        """Arrays [N, …] as the objective wants their rows."""
+        """Returns arrays [N, …] as the objective wants their rows."""
         rows = {"posterior": posterior}
         if self.sees_pixels:
             rows["images"] = images
@@ -81,12 +81,12 @@ class LearnedPrior:
 
 
 def prior_directory(workdir, config, model_step):
-    """The folder of a run for the prior with these settings, on the model of this step."""
+    """Returns the folder of a run for the prior with these settings, on the model of this step."""
     return Path(workdir) / f"prior-{prior_hash(config, model_step)}"
 
 
 def load_prior(workdir, config, image_shape, model_step):
-    """The `LearnedPrior` at its best epoch so far, None where it has not been trained for one."""
+    """Returns the `LearnedPrior` at its best epoch so far, None where it has not been trained for one."""
     directory = prior_directory(workdir, config, model_step)
     description = read_json(directory / "config.json")
     if description is None or not (directory / "checkpoints").exists():

@@ -48,8 +48,9 @@ class Clock:
         return self._train_images / self._train_seconds if self._train_seconds else 0.0
 
     def record(self):
-        """All that it has counted so far, in seconds and images; and of how many runs the run ever was one, which says
-        whether it was the same to the bit as one trained alone."""
+        """Returns all that it has counted so far, in seconds and images; and of how many runs the run ever was one,
+        which says whether it was the same to the bit as one trained alone.
+        """
         return {
             "wall_seconds": self._wall_before + (time.perf_counter() - self._started) / self._runs,
             "train_seconds": self._train_seconds,

@@ -51,19 +51,21 @@ class _Images(NamedTuple):
 
 
 def is_finite(tree):
-    """Whether every number in the arrays of a tree is finite; on the host."""
+    """Tells whether every number in the arrays of a tree is finite; on the host."""
     leaves = map(np.asarray, jax.tree.leaves(tree))
     return all(np.isfinite(leaf).all() for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact))
 
 
 def is_sound(state):
-    """Whether a host `TrainState` is one to go on from."""
+    """Tells whether a host `TrainState` is one to go on from."""
     # Without the history of balancing, where NaN stands for no value yet.
     return is_finite((state.params, state.batch_stats, state.average, state.metrics))
 
 
 def not_finite(metrics):
-    """The names of the terms or metrics that are not finite and should be. The loss is named where nothing else is."""
+    """Returns the names of the terms or metrics that are not finite and should be. The loss is named where nothing else
+    is.
+    """
     names = [name for name, value in metrics.items() if not is_finite(value)]
     names = [name for name in names if not _bare(name).startswith(_BESIDE)]
     return [name for name in names if _bare(name) != "loss"] or names

@@ -28,7 +28,7 @@ class Evaluator:
         self._knobs = replicate(objective.knobs)
 
     def of(self, objective):
-        """An evaluator with the same programs, for an objective that differs in nothing but its knobs."""
+        """Returns an evaluator with the same programs, for an objective that differs in nothing but its knobs."""
         other = copy.copy(self)
         other._objective, other._knobs = objective, replicate(objective.knobs)
         return other
@@ -64,13 +64,14 @@ class Evaluator:
         return self._objective.metrics(self._terms.finish(started))
 
     def means(self, variables, batches):
-        """What the metrics are made of: name → float64 array, averaged over all images; and NAME_variance, the variance
-        over all images, of each of `objective.varying`. Arguments as `__call__`.
+        """Returns what the metrics are made of: name → float64 array, averaged over all images; and NAME_variance, the
+        variance over all images, of each of `objective.varying`. Arguments as `__call__`.
         """
         return self._terms.finish(self._terms.start(variables, batches, self._knobs))
 
     def by_count(self, variables, batches):
-        """Reconstruction error against the number of revealed pixels, {0: …, 5: …, …, H·W: …} (thesis 3.3.1).
+        """Returns the reconstruction error against the number of revealed pixels, {0: …, 5: …, …, H·W: …} (thesis
+        3.3.1).
 
         Only for methods that have learnt to work with any number; None for the others.
         """
@@ -97,7 +98,8 @@ class _Sums:
 
     def __init__(self, terms, varying=()):
         def sums(variables, batch, *arguments):
-            """Every term summed over the images of all devices, squared distances likewise, and their number."""
+            """Returns every term summed over the images of all devices, squared distances likewise, and their number.
+            """
             keys = evaluation_keys(batch["position"])
 
             def total(term):
@@ -117,7 +119,8 @@ class _Sums:
         return [self._sums(variables, batch, *arguments) for batch in batches]
 
     def finish(self, started):
-        """Name → float64 array, averaged over all images of the batches; with NAME_variance where it is wanted."""
+        """Returns name → float64 array, averaged over all images of the batches; with NAME_variance where it is wanted.
+        """
         calls = jax.tree.map(lambda *calls: np.stack(calls).astype(np.float64), *first_copy(started))
         totals, squares, counts = calls  # each [calls, …]
         means = jax.tree.map(lambda total: total.sum(0) / counts.sum(), totals)

@@ -70,7 +70,7 @@ def train(config, dataset, workdir, *, finish=False, stop_requested=lambda: Fals
 
 
 def complete(config, workdir):
-    """The summary of a run that has been trained as long as it is to be, else None."""
+    """Returns the summary of a run that has been trained as long as it is to be, else None."""
     summary = read_summary(workdir)
     return summary if is_complete(summary, config.train) else None
 
@@ -164,7 +164,7 @@ class FirstStage:
 
 
 def headline(config, dataset, parameters):
-    """What is trained on which images and device, in a few lines."""
+    """Returns what is trained on which images and device, in a few lines."""
     height, width, channels = dataset.image_shape
     method, conditioning = METHODS[config.model.method], config.conditioning
     parts = ", ".join(f"{name} {count:,}" for name, count in parameters.items() if name != "total")

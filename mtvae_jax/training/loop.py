@@ -62,7 +62,7 @@ def fit(
         batches = evaluate.place(validation)
 
         def failure(state, metrics):
-            """The error that says where the numbers of a host state or of its metrics went wrong."""
+            """Returns the error that says where the numbers of a host state or of its metrics went wrong."""
             run.say(f"not finite by step {step:,}: finding out where")
             good = run.last_good()
             run.close()

@@ -18,7 +18,7 @@ class OneTermObjective:
         return knobs
 
     def training_loss(self, params, batch_stats, batch, noise_keys, mask_keys, knobs=None):
-        """The loss to be minimised; returns and arguments as `Objective.training_loss`."""
+        """Returns the loss to be minimised; returns and arguments as `Objective.training_loss`."""
         terms, batch_stats = self.training_terms(params, batch_stats, batch, noise_keys, mask_keys, knobs)
         loss = jnp.mean(terms["loss"])
         return loss, (batch_stats, {"loss": loss})

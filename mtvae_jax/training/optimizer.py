@@ -7,7 +7,7 @@ SCHEDULES = {"constant": lambda peak, steps: optax.constant_schedule(peak), "cos
 
 
 def make_optimizer(settings, steps_per_epoch):
-    """The optax transformation that a config's `train` or `prior` section describes.
+    """Returns the optax transformation that a config's `train` or `prior` section describes.
 
     As in the thesis' framework, AdamW's weight decay acts on every parameter, biases and normalisation included.
     """
@@ -17,7 +17,7 @@ def make_optimizer(settings, steps_per_epoch):
 
 
 def learning_rate(settings, steps_per_epoch):
-    """Learning rate as a function of the step: linear warm-up, then constant or a cosine down to zero."""
+    """Returns the learning rate as a function of the step: linear warm-up, then constant or a cosine down to zero."""
     peak = settings.learning_rate
     warmup = round(settings.warmup_epochs * steps_per_epoch)
     total = settings.epochs * steps_per_epoch

@@ -35,14 +35,14 @@ class Packing:
         self._small = [np.ndim(leaf) <= 1 and leaf.dtype == jnp.float32 for leaf in leaves]
 
     def pack(self, tree):
-        """A tree → `Packed`."""
+        """Returns a tree → `Packed`."""
         leaves = self._structure.flatten_up_to(tree)
         small = [leaf.reshape(-1) for leaf, small in zip(leaves, self._small, strict=True) if small]
         others = [leaf for leaf, small in zip(leaves, self._small, strict=True) if not small]
         return Packed(jnp.concatenate(small) if small else None, others)
 
     def unpack(self, packed):
-        """`Packed` → the tree."""
+        """Returns `Packed` → the tree."""
         leaves, start, others = [], 0, iter(packed.others)
         for shape, small in zip(self._shapes, self._small, strict=True):
             if small:
@@ -54,7 +54,9 @@ class Packing:
         return jax.tree.unflatten(self._structure, leaves)
 
     def pack_within(self, tree):
-        """A tree, some of whose parts are trees of this structure: these packed. So are the moments of an optimiser."""
+        """Returns a tree, some of whose parts are trees of this structure: these packed. So are the moments of an
+        optimiser.
+        """
         return jax.tree.map(lambda part: self.pack(part) if self._fits(part) else part, tree, is_leaf=self._fits)
 
     def unpack_within(self, tree):

@@ -37,7 +37,7 @@ class PriorObjective(OneTermObjective):
 
     @classmethod
     def of(cls, prior):
-        """The objective of a `LearnedPrior`."""
+        """Returns the objective of a `LearnedPrior`."""
         return cls(prior.config, prior.image_shape, prior.num_classes, prior.label_counts)
 
     def __init__(self, config, image_shape, num_classes, label_counts=None):
@@ -51,7 +51,7 @@ class PriorObjective(OneTermObjective):
         self.codes_per_image = self.latent.codes_per_image
 
     def init(self, key):
-        """Fresh variables: {"params": …, "batch_stats": …}."""
+        """Returns fresh variables: {"params": …, "batch_stats": …}."""
         return init_prior(self.prior, self.latent, self.config, self.image_shape, key)
 
     @property
@@ -60,13 +60,13 @@ class PriorObjective(OneTermObjective):
         return PriorKnobs(knob(self.settings.unconditional), knob(self.config.conditioning.exponent))
 
     def training_loss(self, params, batch_stats, batch, noise_keys, mask_keys, knobs=None):
-        """The loss to be minimised, nats a code; returns and arguments as `Objective.training_loss`."""
+        """Returns the loss to be minimised, nats a code; returns and arguments as `Objective.training_loss`."""
         nats, batch_stats = self._training_nats(params, batch_stats, batch, noise_keys, mask_keys, knobs)
         loss = jnp.mean(nats) / self.codes_per_image
         return loss, (batch_stats, {"loss": loss})
 
     def training_terms(self, params, batch_stats, batch, noise_keys, mask_keys, knobs=None):
-        """The loss of each image, and the new batch statistics, as `Objective.training_terms`."""
+        """Returns the loss of each image, and the new batch statistics, as `Objective.training_terms`."""
         nats, batch_stats = self._training_nats(params, batch_stats, batch, noise_keys, mask_keys, knobs)
         return {"loss": nats / self.codes_per_image}, batch_stats
 
@@ -90,7 +90,7 @@ class PriorObjective(OneTermObjective):
         return nats, updates.get("batch_stats", {})
 
     def evaluation_terms(self, variables, batch, noise_keys, mask_keys, knobs=None):
-        """{"nats": of p(z), "nats_conditioned": of p(z|m)}, those that the prior has learned, float32 [B].
+        """Returns {"nats": of p(z), "nats_conditioned": of p(z|m)}, those that the prior has learned, float32 [B].
 
         With classes of p(y, z) and p(y, z|m), y the image's own: no less than those of z.
         """
@@ -105,7 +105,9 @@ class PriorObjective(OneTermObjective):
         return terms | ({"nats": nats(jnp.zeros_like(m))} if self.settings.unconditional > 0 else {})
 
     def metrics(self, means):
-        """`nats` and `nats_conditioned`, an image; of codes also a code; `loss`: their mean as training weighs them."""
+        """Returns `nats` and `nats_conditioned`, an image; of codes also a code; `loss`: their mean as training weighs
+        them.
+        """
         metrics = {name: float(mean) for name, mean in means.items()}
         if "loss" not in metrics:
             share = self.settings.unconditional

@@ -146,7 +146,9 @@ class Recorder:
         return {**self.clock.record(), "epochs": self._log.records}
 
     def last_good(self):
-        """What training can be repeated from, host arrays: the state that was saved last, or the one it began with."""
+        """Returns what training can be repeated from, host arrays: the state that was saved last, or the one it began
+        with.
+        """
         if self._best_unsaved is not None:
             self._write(*self._best_unsaved)
         self._checkpoints.wait()

@@ -147,7 +147,8 @@ def _bounds(nats, first_stage, dataset):
 
 
 def count_labels(config, dataset):
-    """How many training images have each of the labels 0, 1, … that the prior sees: a list, empty where it sees none.
+    """Returns how many training images have each of the labels 0, 1, … that the prior sees: a list, empty where it sees
+    none.
 
     **Raises:** `UserError` for labels that it cannot learn from.
     """

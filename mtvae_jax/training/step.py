@@ -44,7 +44,7 @@ class TrainState:
 
 
 def init_state(objective, optimizer):
-    """The state at step 0, on one device, from the objective's base key."""
+    """Returns the state at step 0, on one device, from the objective's base key."""
     variables = objective.init(jax.random.fold_in(objective.base_key, Purpose.INIT))
     metrics, balance = dict(objective.term_shapes), None
     if objective.balancing is not None:
@@ -63,7 +63,8 @@ def init_state(objective, optimizer):
 
 
 def steps_at_once(steps_per_epoch):
-    """How many steps a program of a constant number of them takes, None where the device's `Backend` wants none.
+    """Returns how many steps a program of a constant number of them takes, None where the device's `Backend` wants
+    none.
 
     As many as that says, or fewer, so that few of an epoch's are left to another program.
     """
@@ -74,7 +75,7 @@ def steps_at_once(steps_per_epoch):
 
 
 def make_train_steps(objective, optimizer, num_images, *, replicates=False, num_steps=None):
-    """The compiled training call.
+    """Returns the compiled training call.
 
     **Arguments:** `objective`; `optimizer`: an optax transformation; `num_images`: N, of the training split;
     `replicates`: whether a state is R states, [devices, R, …], which train side by side in one program on the same
@@ -90,7 +91,7 @@ def make_train_steps(objective, optimizer, num_images, *, replicates=False, num_
     steps_per_epoch = num_images // settings.batch_size
 
     def one_step(state, knobs, data, order, packing):
-        """The next state. Both are packed."""
+        """Returns the next state. Both are packed."""
         base = jax.random.wrap_key_data(state.key)
         first = lax.axis_index(BATCH_AXIS) * batch
         start = state.step % steps_per_epoch * settings.batch_size + first
@@ -195,7 +196,7 @@ class TrainingProgram:
         return num_steps if self._at_once is None else -(-num_steps // self._at_once) * self._at_once
 
     def advance(self, state, num_steps):
-        """The same from host state to host state."""
+        """Returns the same from host state to host state."""
         return first_copy(self(replicate(state), num_steps))
 
     @property

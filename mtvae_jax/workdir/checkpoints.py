@@ -137,7 +137,7 @@ class Checkpoints:
         return self._best()
 
     def restore(self, template, step):
-        """The state and the record saved at `step`.
+        """Returns the state and the record saved at `step`.
 
         **Arguments:** `template`: a state of arrays or `jax.ShapeDtypeStruct` with the shapes and types to expect.
         **Raises:** `UserError` where the checkpoint is damaged or of another model.
@@ -156,8 +156,8 @@ class Checkpoints:
         return [np.asarray(leaf) for leaf in jax.tree.leaves(restored.state)], restored.record
 
     def restore_variables(self, template, step):
-        """What evaluation uses of the state saved at `step`, without the optimiser's: the moving average of parameters
-        and batch statistics where there is one.
+        """Returns what evaluation uses of the state saved at `step`, without the optimiser's: the moving average of
+        parameters and batch statistics where there is one.
 
         **Arguments:** `template`: {"params": …, "batch_stats": …}, arrays or their shapes.
         **Returns:** the same, host arrays. **Raises:** as `restore`.
@@ -178,7 +178,7 @@ class Checkpoints:
         return [np.asarray(leaf) for leaf in jax.tree.leaves(restored)]
 
     def restore_latest(self, template):
-        """The newest state that is whole. Damaged ones are set aside: they keep their files under another name.
+        """Returns the newest state that is whole. Damaged ones are set aside: they keep their files under another name.
 
         **Arguments:** `template`: as for `restore`.
         **Returns:** `Restored`, None where nothing has been saved yet.

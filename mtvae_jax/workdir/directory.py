@@ -26,8 +26,8 @@ _ALSO_ELSEWHERE = "restore it from a copy; the same command in another --workdir
 
 @on_main
 def default_workdir(config, dataset, runs="runs"):
-    """`runs`/NAME-HASH, the same for the same resolved config: no timestamp, so that the same command resumes. Of a
-    data file's name the characters that no path of checkpoints may have become "_".
+    """Returns `runs`/NAME-HASH, the same for the same resolved config: no timestamp, so that the same command resumes.
+    Of a data file's name the characters that no path of checkpoints may have become "_".
 
     A user's file or folder may be named in many ways, and moved: the run of another path to the same images is the same
     run.
@@ -48,12 +48,12 @@ def default_workdir(config, dataset, runs="runs"):
 
 
 def user_path(path):
-    """The path that a user wrote, with ~ for the home directory."""
+    """Returns the path that a user wrote, with ~ for the home directory."""
     return Path(os.path.expanduser(path))  # unlike Path.expanduser, never an error
 
 
 def set_aside(path):
-    """The path to keep what is damaged at: PATH.damaged, PATH.damaged-2, …, the first that nothing has."""
+    """Returns the path to keep what is damaged at: PATH.damaged, PATH.damaged-2, …, the first that nothing has."""
     paths = (path.with_name(f"{path.name}.damaged" + (f"-{n}" if n > 1 else "")) for n in itertools.count(1))
     return next(path for path in paths if not path.exists())
 
@@ -143,7 +143,7 @@ def record_origin(workdir, origin):
 
 
 def examine_workdir(workdir, config, dataset):
-    """Whether a run has begun there, without a change of anything.
+    """Tells whether a run has begun there, without a change of anything.
 
     **Raises:** `UserError` where `open_workdir` would refuse it, for any reason but another process.
     """
@@ -173,7 +173,7 @@ def _check_link(workdir):
 
 
 def describe(dataset):
-    """What a run remembers of its data, as JSON values."""
+    """Returns what a run remembers of its data, as JSON values."""
     return {
         "name": dataset.name,
         "image_shape": list(dataset.image_shape),
@@ -186,7 +186,7 @@ def describe(dataset):
 
 
 def read_run(workdir):
-    """What config.json says: {"config": …, "data": …, "versions": …, "history": […]}.
+    """Returns what config.json says: {"config": …, "data": …, "versions": …, "history": […]}.
 
     **Raises:** `UserError` where it is missing or damaged, or was changed by hand.
     """
@@ -206,7 +206,7 @@ def read_run(workdir):
 
 
 def ending(epochs, settings, *, finish):
-    """What a summary says of the end of a stage.
+    """Returns what a summary says of the end of a stage.
 
     **Arguments:** `epochs`: that were trained; `settings`: the section of the config; `finish`: whether it was told to
     end.
@@ -218,7 +218,8 @@ def ending(epochs, settings, *, finish):
 
 
 def is_complete(summary, settings):
-    """Whether a stage has been trained as long as `settings`, its section of the config, says, or was ended before.
+    """Tells whether a stage has been trained as long as `settings`, its section of the config, says, or was ended
+    before.
 
     **Arguments:** `summary`: of `read_summary`.
     """
@@ -229,7 +230,8 @@ def is_complete(summary, settings):
 
 
 def read_summary(workdir):
-    """What summary.json says, None while the run is not complete. **Raises:** `UserError` where it is damaged."""
+    """Returns what summary.json says, None while the run is not complete. **Raises:** `UserError` where it is damaged.
+    """
     path = Path(workdir) / "summary.json"
     summary = read_json(path)
     if summary is not None and not all(isinstance(summary.get(name), int) for name in ("epochs", "steps")):
@@ -258,7 +260,7 @@ def write_json(path, values):
 
 @on_main
 def read_json(path):
-    """The object in a JSON file, None where there is none. **Raises:** `UserError` where it is damaged."""
+    """Returns the object in a JSON file, None where there is none. **Raises:** `UserError` where it is damaged."""
     path = Path(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -7,7 +7,8 @@ import numpy as np
 
 
 def fingerprint(tree):
-    """SHA-256 over the path, type, shape and values of every leaf, as little-endian bytes in the order of the paths.
+    """Returns the SHA-256 over the path, type, shape and values of every leaf, as little-endian bytes in the order of
+    the paths.
 
     It depends on bits alone: not on the machine, the file format, or how many devices hold the arrays. Zeros of either
     sign are different, as are two NaNs.

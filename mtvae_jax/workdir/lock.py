@@ -64,7 +64,7 @@ def hold(workdir, *, patience=None):
 
 
 def holder(workdir):
-    """Who is at work in a directory, in words; None where nobody is, or only this process."""
+    """Returns who is at work in a directory, in words; None where nobody is, or only this process."""
     path = os.path.join(os.path.realpath(workdir), FILE_NAME)
     if path in _held:
         return None

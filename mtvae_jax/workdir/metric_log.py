@@ -193,7 +193,7 @@ def _described(directory, resume_epoch, first_step):
 
 
 def read_metrics(workdir):
-    """The records of a run, also of one that is still running.
+    """Returns the records of a run, also of one that is still running.
 
     **Arguments:** `workdir`: of the run.
     **Returns:** a list of dicts, one an epoch, oldest first; a last line not yet whole is left out.

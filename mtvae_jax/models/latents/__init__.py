@@ -15,12 +15,12 @@ LATENTS = {
 
 
 def build_latent(config, image_shape, *, axis_name=BATCH_AXIS):
-    """The latent of the model that a config describes."""
+    """Returns the latent of the model that a config describes."""
     settings = config.model
     dtype = jnp.dtype(config.train.precision)
     return LATENTS[settings.latent].build(settings, grid_size(config, image_shape), dtype, axis_name)
 
 
 def grid_size(config, image_shape):
-    """(h, w) of the encoder's features, and so of the codes."""
+    """Returns (h, w) of the encoder's features, and so of the codes."""
     return stride_two_sizes(*image_shape[:2], len(config.model.hidden_dims))[-1]

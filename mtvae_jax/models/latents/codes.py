@@ -37,7 +37,7 @@ class CodeLatent(nn.Module):
         return self.embed(jax.random.randint(key, (num, *self.grid), 0, self.num_codes))
 
     def between(self, a, b, share):
-        """The mixture of the embeddings; between two codes there is none."""
+        """Returns the mixture of the embeddings; between two codes there is none."""
         return (1 - share) * a + share * b
 
     @property
@@ -62,7 +62,7 @@ def hidden_dims(dataset):
 
 
 def use_of_codes(usage, grid):
-    """The metrics of how often codes are used.
+    """Returns the metrics of how often codes are used.
 
     **Arguments:** `usage`: float [K], the share of positions with each code, over a split; `grid`: (h, w).
     **Returns:** `perplexity` = exp(entropy); `codes_used`, the share of codes that occur; `nats`: the code length of an
@@ -78,7 +78,7 @@ def use_of_codes(usage, grid):
 
 
 def codebook_collapsed(perplexity, num_codes):
-    """Whether nearly every position has the same code. Of one code there is nothing to lose.
+    """Tells whether nearly every position has the same code. Of one code there is nothing to lose.
 
     **Arguments:** `perplexity`: exp(entropy) of the use of codes; `num_codes`: K.
     """
@@ -88,7 +88,7 @@ def codebook_collapsed(perplexity, num_codes):
 
 
 def findings(metrics, num_codes, remedy):
-    """A list with the `Finding` of a collapsed codebook, or an empty one; `remedy`: the settings that help."""
+    """Returns a list with the `Finding` of a collapsed codebook, or an empty one; `remedy`: the settings that help."""
     perplexity = metrics.get("val/perplexity")
     if perplexity is None or not codebook_collapsed(perplexity, num_codes):
         return []

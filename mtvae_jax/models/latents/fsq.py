@@ -78,7 +78,7 @@ class FiniteScalarQuantiser(codes.CodeLatent):
         return LatentOutput(z, {"usage": jnp.mean(chosen, axis=1)}, indices)
 
     def embed(self, indices):
-        """Codes int [...] → z float32 [..., D]."""
+        """Turns codes int [...] into z float32 [..., D]."""
         return from_codes(indices, self.levels) / half_widths(self.levels)
 
     @property
@@ -90,7 +90,7 @@ class FiniteScalarQuantiser(codes.CodeLatent):
         return {"usage": (self.num_codes,)}
 
     def objective(self, terms, beta):
-        """0, float [B]: there is nothing to learn but what the decoders ask for."""
+        """Returns 0, float [B]: there is nothing to learn but what the decoders ask for."""
         return jnp.zeros(terms["usage"].shape[:-1])
 
     def metrics(self, means, beta):
@@ -101,7 +101,7 @@ class FiniteScalarQuantiser(codes.CodeLatent):
 
 
 def half_widths(levels):
-    """float32 [D]: the integer that the outermost level of each dimension lies at, L // 2."""
+    """Returns float32 [D]: the integer that the outermost level of each dimension lies at, L // 2."""
     return np.array([level // 2 for level in levels], np.float32)
 
 
@@ -123,7 +123,7 @@ def to_codes(rounded, levels):
 
 
 def from_codes(indices, levels):
-    """The inverse of `to_codes`: int [...] → float32 [..., D]."""
+    """Returns the inverse of `to_codes`: int [...] → float32 [..., D]."""
     digits = indices[..., None] // _places(levels) % np.asarray(levels, np.int32)
     return digits.astype(jnp.float32) - half_widths(levels)
 

@@ -91,7 +91,7 @@ class GaussianLatent(nn.Module):
         return LatentOutput(z, {"kl": gaussian_kl(mean, log_variance)}, jnp.stack([mean, log_variance], axis=1))
 
     def prior_sample(self, key, num):
-        """z [num, Z] from N(0, I)."""
+        """Returns z [num, Z] from N(0, I)."""
         return jax.random.normal(key, (num, self.latent_dim))
 
     def embed(self, z):
@@ -121,11 +121,11 @@ class GaussianLatent(nn.Module):
         return {"kl": ()}
 
     def objective(self, terms, beta):
-        """β · KL, float [B]."""
+        """Returns β · KL, float [B]."""
         return beta * terms["kl"]
 
     def statistics(self, posterior):
-        """Of posteriors [B, 2, Z], each [B, Z]: the mean, and the KL of each dimension, nats."""
+        """Returns of posteriors [B, 2, Z], each [B, Z]: the mean, and the KL of each dimension, nats."""
         mean, log_variance = posterior[:, 0], posterior[:, 1]
         kl = gaussian_kl(mean[..., None], log_variance[..., None])
         return {"posterior_mean": mean, "kl_per_dimension": kl}
@@ -135,7 +135,9 @@ class GaussianLatent(nn.Module):
         return ("posterior_mean",)
 
     def metrics(self, means, beta):
-        """`nats`: what z costs, for bits per dimension; of a split `active_units`: how many dimensions depend on x."""
+        """Returns `nats`: what z costs, for bits per dimension; of a split `active_units`: how many dimensions depend
+        on x.
+        """
         metrics = {"kl": means["kl"], "nats": means["kl"]}
         if "posterior_mean_variance" in means:
             variance = np.asarray(means["posterior_mean_variance"])
@@ -158,7 +160,7 @@ class GaussianLatent(nn.Module):
 
 
 def posterior_collapsed(kl, active_units=None):
-    """Whether q(z|x) is the same for every image, and so z nothing but noise.
+    """Tells whether q(z|x) is the same for every image, and so z nothing but noise.
 
     Either its KL is nearly nothing, whatever the number of dimensions; or no dimension is active: none has a mean that
     varies over the images (Burda et al. 2016), be there many nats of KL spent on being unlike the prior. A share of the

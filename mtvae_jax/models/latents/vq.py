@@ -30,7 +30,7 @@ _UNUSED = 1e-6
 
 
 def nearest_codes(z_e, codebook):
-    """The index of the code nearest to each vector, k = argmin ‖z_e − e_k‖² (thesis equation 2.3).
+    """Returns the index of the code nearest to each vector, k = argmin ‖z_e − e_k‖² (thesis equation 2.3).
 
     ‖z_e‖² is the same for all codes, so one matrix product decides; in full float32, because codes lie close together,
     and from a point among them, because the squares of vectors far from 0 hide how they differ.
@@ -169,11 +169,11 @@ class VectorQuantiser(codes.CodeLatent):
         return LatentOutput(straight_through(z_e, z_q), terms, indices)
 
     def outputs(self, features):
-        """z_e, the encoder's outputs before quantisation: float32 [B, h, w, D]."""
+        """Returns z_e, the encoder's outputs before quantisation: float32 [B, h, w, D]."""
         return self.projection(features).astype(jnp.float32)
 
     def embed(self, indices):
-        """Codes int [...] → z_q float32 [..., D]."""
+        """Turns codes int [...] into z_q float32 [..., D]."""
         return self.codebook[indices]
 
     @property
@@ -201,14 +201,14 @@ class VectorQuantiser(codes.CodeLatent):
         }
 
     def objective(self, terms, beta):
-        """Codebook + β · commitment (thesis equation 2.5), float [B]. With moving averages the first has no
+        """Returns codebook + β · commitment (thesis equation 2.5), float [B]. With moving averages the first has no
         gradient."""
         return terms["codebook"] + beta * terms["commitment"]
 
     def metrics(self, means, beta):
-        """`vq`: the VQ objective; `quantisation_error`: E‖z_e − z_q‖² as a share of the variance of z_e, whatever their
-        scale; `perplexity` = exp(entropy) and `codes_used`, the share of codes that occur, of all codes of the split;
-        `nats`: the code length under a uniform prior.
+        """Returns `vq`: the VQ objective; `quantisation_error`: E‖z_e − z_q‖² as a share of the variance of z_e,
+        whatever their scale; `perplexity` = exp(entropy) and `codes_used`, the share of codes that occur, of all codes
+        of the split; `nats`: the code length under a uniform prior.
         """
         square = float(means["output_square"])
         variance = square - float(np.sum(np.square(means["output"], dtype=np.float64)))

@@ -97,7 +97,7 @@ def validation_curves(results, names, figure, latent, method):
 
 
 def exponents(results, names, latent):
-    """What the exponent of the power law does (claims C8, C9)."""
+    """Returns what the exponent of the power law does (claims C8, C9)."""
     ((term, (title, _)),) = own_terms(latent).items()
     for dataset, name in names.items():
         factors = {"dataset": dataset, "latent": latent}
@@ -124,7 +124,7 @@ def exponents(results, names, latent):
 
 
 def depth(results, names):
-    """Posterior collapse against depth, with and without a KL warm-up (claim C10)."""
+    """Draws posterior collapse against depth, with and without a KL warm-up (claim C10)."""
     warmups = sorted({row.get("kl_warmup") for row in results.rows if row.get("depth") is not None})
     for dataset, name in names.items():
         factors = {"dataset": dataset, "latent": "gaussian", "method": "plain"}
@@ -167,7 +167,7 @@ def _sweep(rows, axis, models, keys, *, least=1):
 
 
 def rate_distortion(results, names):
-    """Reconstruction against KL as β varies (claim C11)."""
+    """Returns reconstruction against KL as β varies (claim C11)."""
     for dataset, name in names.items():
         panel, seeds = Panel("Test images", _PANELS["reconstruction"][1].replace("\n", " "), []), {}
         for kind in (("plain", None), ("multi_decoder", "exact"), ("single_decoder", "uniform")):
@@ -197,7 +197,7 @@ def _beta(beta):
 
 
 def claim_map(claim, names):
-    """The headline parts of a claim in all cells, where there are more than the main ones."""
+    """Returns the headline parts of a claim in all cells, where there are more than the main ones."""
     grids = [_grid(part, spots(part), names) for part in claim["parts"]
              if part["headline"] and any(not found["main"] for found in part["findings"])]
     if not grids:
@@ -232,7 +232,7 @@ def _grid(part, found, names):
 
 
 def effects(parts, names, *, name, about):
-    """A forest plot of all parts in per cent that at least one run speaks to."""
+    """Returns a forest plot of all parts in per cent that at least one run speaks to."""
     shown, others = _in_per_cent(parts)
     if not shown:
         return
@@ -255,7 +255,7 @@ def effects(parts, names, *, name, about):
 
 
 def folds(parts, names):
-    """The effects of cross-validation, those of single folds drawn small (thesis 4.3)."""
+    """Returns the effects of cross-validation, those of single folds drawn small (thesis 4.3)."""
     shown, _ = _in_per_cent(parts)
     if not shown:
         return

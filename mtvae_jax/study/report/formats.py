@@ -9,7 +9,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value, digits=3):
-    """A number with `digits` significant digits; a dash for None and NaN."""
+    """Returns a number with `digits` significant digits; a dash for None and NaN."""
     if value is None or math.isnan(value):
         return NOTHING
     if math.isinf(value):
@@ -31,7 +31,7 @@ def with_unit(text, unit):
 
 
 def effect(value, low, high, unit):
-    """A difference with its interval: "−4.23 % [−5.12, −3.35]"."""
+    """Returns a difference with its interval: "−4.23 % [−5.12, −3.35]"."""
     return " ".join(effect_cells(value, low, high, unit)).removesuffix(f" {NOTHING}")
 
 
@@ -46,7 +46,7 @@ def effect_cells(value, low, high, unit):
 
 
 def mean(value, low, high):
-    """A level with the half width of its interval: "0.0132 ± 0.0004", to two digits of the latter."""
+    """Returns a level with the half width of its interval: "0.0132 ± 0.0004", to two digits of the latter."""
     if value is None or math.isnan(value):
         return NOTHING
     if low is None or not math.isfinite(high - low):
@@ -66,7 +66,7 @@ def signed(value, places):
 
 
 def duration(hours):
-    """"3 h 20 min", "12 min", "40 s"."""
+    """Returns "3 h 20 min", "12 min", "40 s"."""
     seconds = round(hours * 3600)
     if seconds < 60:
         return with_unit(str(seconds), "s")
@@ -78,7 +78,7 @@ def duration(hours):
 
 
 def listed(items):
-    """"a", "a and b", "a, b and c"."""
+    """Returns "a", "a and b", "a, b and c"."""
     items = [str(item) for item in items]
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 

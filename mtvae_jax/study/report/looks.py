@@ -34,18 +34,18 @@ def mark(method, sampling):
 
 
 def model_label(method, sampling):
-    """"plain", "multi-decoder, exact"."""
+    """Returns "plain", "multi-decoder, exact"."""
     name = method.replace("_", "-")
     return name if sampling is None else f"{name}, {sampling}"
 
 
 def short_names(datasets):
-    """{dataset: a name for text and files}: that of its file where it is one, unless two would share it."""
+    """Returns {dataset: a name for text and files}: that of its file where it is one, unless two would share it."""
     stems = {name: PurePath(name.partition(":")[2]).stem if ":" in name else name for name in datasets}
     shared = Counter(stems.values())
     return {name: stem if stem and shared[stem] == 1 else name for name, stem in stems.items()}
 
 
 def file_name(*parts):
-    """A name for a file made of `parts`, of letters, digits, dashes and underscores alone."""
+    """Returns a name for a file made of `parts`, of letters, digits, dashes and underscores alone."""
     return re.sub(r"[^\w-]", "_", "_".join(map(str, parts)), flags=re.ASCII)

@@ -30,7 +30,8 @@ HOW = (
 
 
 def extent(results):
-    """How much of the study there is: "All 84 runs are complete." or "202 of 306 runs are complete, 3 failed."."""
+    """Returns how much of the study there is: "All 84 runs are complete." or "202 of 306 runs are complete, 3 failed.".
+    """
     if results.complete == results.planned:
         return "The run is complete." if results.planned == 1 else f"All {count(results.planned)} runs are complete."
     are = "is" if 1 in (results.complete, results.planned) else "are"
@@ -39,8 +40,8 @@ def extent(results):
 
 
 def about_claim(claim, parts, names):
-    """What `parts`, those of a claim that a section speaks of, have shown: a sentence each; exploratory ones are left
-    to the table.
+    """Returns what `parts`, those of a claim that a section speaks of, have shown: a sentence each; exploratory ones
+    are left to the table.
 
     **Returns:** a list of `Paragraph`, one a dataset and setting.
     """
@@ -68,7 +69,7 @@ def _found(part):
 
 
 def tally(claims, of="that runs of this study speak to"):
-    """"Of the 5 claims OF 3 are supported (C1, …), none is refuted and 2 are undecided (…)."""
+    """Returns "Of the 5 claims OF 3 are supported (C1, …), none is refuted and 2 are undecided (…)."""
     if len(claims) == 1:
         return f"The one claim {of}, {claims[0]['id']}, is {claims[0]['verdict']}."
     said = []
@@ -81,7 +82,7 @@ def tally(claims, of="that runs of this study speak to"):
 
 
 def best_models(models, name, latent):
-    """Which of the models, as `by_model` gives them, reach the lowest and the highest figures."""
+    """Returns which of the models, as `by_model` gives them, reach the lowest and the highest figures."""
     found = []
     for metric, (what, unit) in {"reconstruction": ("reconstruction from z", ""), **own_terms(latent)}.items():
         after = f" {unit}" if unit else ""
@@ -97,7 +98,7 @@ def best_models(models, name, latent):
 
 
 def limitations(results, names, claims):
-    """Where this study falls short of the thesis' settings, and of an answer."""
+    """Returns where this study falls short of the thesis' settings, and of an answer."""
     said = []
     epochs = results.settings.get("epochs")
     if epochs is not None and epochs < THESIS_EPOCHS:
@@ -131,7 +132,7 @@ def limitations(results, names, claims):
 
 
 def conclusion(claim, names):
-    """One sentence a claim: its verdict and the effect that it hangs on."""
+    """Returns one sentence a claim: its verdict and the effect that it hangs on."""
     part = decisive(claim)
     sentence = claim["sentence"].rstrip(".")
     found = f"{part.name}, {place_of(part, names)}: {effect(part.effect, part.low, part.high, part.unit)}"

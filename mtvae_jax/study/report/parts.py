@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 
 def parts_of(claim):
-    """The parts of one claim in its main cells, a part with its places before the next part.
+    """Returns the parts of one claim in its main cells, a part with its places before the next part.
 
     **Arguments:** `claim`: as `mtvae_jax.study.verdicts.ClaimResult.to_dict` gives it.
     **Returns:** a list of records with what that says of the part and of what was found on `dataset` in `cell`, and:
@@ -16,7 +16,7 @@ def parts_of(claim):
 
 
 def all_parts_of(claim):
-    """The same with all cells of the map."""
+    """Returns the same with all cells of the map."""
     several = len(claim["directions"]) > 1
     return [
         SimpleNamespace(**part | found | {
@@ -30,17 +30,19 @@ def all_parts_of(claim):
 
 
 def place_of(part, names):
-    """The dataset, and the cell where there are several, for text."""
+    """Returns the dataset, and the cell where there are several, for text."""
     return f"{names[part.dataset]}, {part.cell_words}" if part.cell_words else names[part.dataset]
 
 
 def spoken_to(claim):
-    """Whether any run of the study speaks to a claim."""
+    """Tells whether any run of the study speaks to a claim."""
     return any(part.pairs for part in parts_of(claim))
 
 
 def decisive(claim):
-    """The part that a claim's verdict hangs on: the first of those that have the same verdict, or the first at all."""
+    """Returns the part that a claim's verdict hangs on: the first of those that have the same verdict, or the first at
+    all.
+    """
     parts = [part for part in parts_of(claim) if not part.exploratory]
     agreeing = [part for part in parts if part.verdict == claim["verdict"]]
     return next((part for part in agreeing if part.pairs), (agreeing or parts)[0])

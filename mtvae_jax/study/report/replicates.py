@@ -11,7 +11,7 @@ from mtvae_jax.study.statistics import mean_effect
 
 
 def replicates(rows, **factors):
-    """The complete runs of a model, a row a seed.
+    """Returns the complete runs of a model, a row a seed.
 
     **Arguments:** `rows`: the tidy table; `factors`: fields of `Factors`; those not given have their defaults.
     """
@@ -24,14 +24,16 @@ def replicates(rows, **factors):
 
 
 def by_model(rows, dataset, latent):
-    """{(method, sampling): its `replicates`} of the models that there are, with the thesis' own settings."""
+    """Returns {(method, sampling): its `replicates`} of the models that there are, with the thesis' own settings."""
     found = {(method, sampling): replicates(rows, dataset=dataset, latent=latent, method=method, sampling=sampling)
              for method, sampling in ORDER}
     return {model: runs for model, runs in found.items() if runs}
 
 
 def along(rows, axis, **factors):
-    """{value of the factor `axis`: the `replicates` that have it}, in order, of models otherwise as `factors` say."""
+    """Returns {value of the factor `axis`: the `replicates` that have it}, in order, of models otherwise as `factors`
+    say.
+    """
     present = {row.get(axis) for row in rows if row["status"] == "complete"}
     if None not in AXES[axis]:
         present -= {None}
@@ -41,11 +43,11 @@ def along(rows, axis, **factors):
 
 
 def values_of(rows, metric):
-    """The finite values of a column, float [n]."""
+    """Returns the finite values of a column, float [n]."""
     values = np.array([row.get(metric) for row in rows], float)
     return values[np.isfinite(values)]
 
 
 def mean_interval(values):
-    """(mean, low, high) with the 95 % t interval of the mean; None for what so few values do not have."""
+    """Returns (mean, low, high) with the 95 % t interval of the mean; None for what so few values do not have."""
     return tuple(float(value) if np.isfinite(value) else None for value in mean_effect(values)[:3])

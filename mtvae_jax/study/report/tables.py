@@ -65,7 +65,7 @@ def failures(results):
 
 
 def verdicts(claims, names):
-    """A row a claim, with the effect that decides it."""
+    """Returns a row a claim, with the effect that decides it."""
     rows = tuple(
         (claim["id"], claim["sentence"], Verdict(claim["verdict"]), _key_effect(claim, names))
         for claim in claims
@@ -75,7 +75,7 @@ def verdicts(claims, names):
 
 
 def answers(claims, names):
-    """A row a claim and main setting: the verdict on each dataset, on the directions and with the sizes."""
+    """Returns a row a claim and main setting: the verdict on each dataset, on the directions and with the sizes."""
     rows = []
     for claim in claims:
         for cell in claim["directions"]:
@@ -89,7 +89,7 @@ def answers(claims, names):
 
 
 def factors(moving):
-    """What moves the effects, as `effect_map.moving_factors` gives it."""
+    """Returns what moves the effects, as `effect_map.moving_factors` gives it."""
     shown = tuple(
         (of["claim"], of["part"], factor,
          *formats.effect_cells(added, low, high, "points" if of["unit"] == "%" else of["unit"]))
@@ -138,7 +138,7 @@ _LEVELS = {
 
 
 def levels(models, name, latent):
-    """What each of the models, as `by_model` gives them, reaches."""
+    """Returns what each of the models, as `by_model` gives them, reaches."""
     rows = []
     shown = [metric for metric in _LEVELS if any(len(values_of(runs, metric)) for runs in models.values())]
     for model, runs in models.items():

@@ -13,6 +13,8 @@ _MARKS = {
     "linear": ("linear", Mark("#009E73", (0, (1, 1)), "^")),
     "nearest": ("nearest image", Mark("#CC79A7", (0, (4, 1, 1, 1)), "v")),
     "mean": ("mean image", Mark("#666666", "-", "")),
+    "chosen": ("chosen by the model", Mark("#0072B2", "-", "o")),
+    "random": ("random", Mark("#D55E00", (0, (4, 1.5)), "s")),
 }
 
 

@@ -125,5 +125,6 @@ def _too_few(source, name):
     images = len(source.train.images)
     return UserError(
         f"{source.provenance}: {number_of(images, 'image')} {'is' if images == 1 else 'are'} too few for the splits "
-        f"asked for, the {name} split would be empty; give more images, or change data.validation or data.num_folds"
+        f"asked for, the {name} split would be empty; give a few dozen at least, or change data.validation or "
+        "data.num_folds"
     )

@@ -6,6 +6,10 @@
   const [H, W, C] = page.shape, P = H * W, D = P * C;
   const paint = painter(page.shape);
   const DRAWS = 64, SHOWN = 8, ASKED = 6, START = 12;
+  const KEYS = {
+    reveal: byId("keys").textContent,
+    draw: "Draw with the mouse or a finger. Keys: arrows and space.",
+  };
 
   const pixels = new Uint8Array(bytesOf(page.images));
   const images = Array.from({ length: pixels.length / D }, (_, n) =>
@@ -145,6 +149,7 @@
   function sentence(mean, deviation) {
     const revealed = count();
     if (revealed === P) return "All pixels are revealed: there is nothing left to guess.";
+    if (state.mode === "draw" && revealed === 0) return "You are drawing; it has seen nothing of it yet.";
     const hidden = (pixel) => !state.mask[pixel];
     const error = rootMeanSquare(state.image, mean, hidden);
     const expected = Math.sqrt(rootMeanSquare(deviation, new Float32Array(D), hidden) ** 2 + page.variance);
@@ -192,7 +197,11 @@
     byId("revealing").hidden = mode !== "reveal";
     byId("drawing").hidden = mode !== "draw";
     byId("brush").value = byId("brush-size").textContent = state.brush[mode];
+    byId("keys").textContent = KEYS[mode];
     paintBoard();
+    if (state.answer?.count === DRAWS) {
+      byId("sentence").textContent = sentence(state.answer.mean, state.answer.deviation);
+    }
   }
 
   function choose(place) {

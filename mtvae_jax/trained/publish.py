@@ -116,9 +116,12 @@ def _card(name, model, run, summary, generation, note):
 {note}
 
 ```python
+import jax
+
 import mtvae_jax
 
-model = mtvae_jax.load("models/{name}")  # this folder
+model = mtvae_jax.load("models/{name}")  # this folder, from the root of the repository
+model.sample(4, jax.random.key(0))
 ```
 
 {_table(facts)}

@@ -75,8 +75,10 @@ class Browser:
                   mobile=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
+        self.evaluate("window.left = true")  # of the page before, which may still answer for a while
         self.send("Page.navigate", url=path.as_uri())
-        self.wait("document.readyState === 'complete' && document.documentElement.dataset.difference")
+        self.wait("!window.left && document.readyState === 'complete' && document.documentElement.dataset.difference")
+        self.wait("document.getElementById('ask').getAttribute('aria-busy') === 'false'")
 
     def evaluate(self, expression):
         """The value of an expression, of what JSON knows."""

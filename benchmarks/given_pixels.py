@@ -16,6 +16,7 @@ Published for MNIST: VAEAC 19.61, ACFlow 17.35 and with its best guess 20.83 dB.
 """
 
 import argparse
+import functools
 import importlib
 import itertools
 import json
@@ -33,6 +34,7 @@ from mtvae_jax.data import load_dataset
 from mtvae_jax.figures.given_pixels import given_pixels
 from mtvae_jax.figures.save import save
 from mtvae_jax.judging.hidden_pixels import LEVELS, fit_noise, score
+from mtvae_jax.judging.pixel_noise import PixelNoise
 from mtvae_jax.judging.regression import train_regression
 from mtvae_jax.judging.rivals import RIVALS
 from mtvae_jax.process import environment
@@ -129,10 +131,10 @@ def _seed(flags, dataset, seed):
     done = {(row["predictor"], row["masks"], row["count"], row["trial"]) for row in rows}
     for name in flags.predictors.split(","):
         wanted = [cell for cell in _cells(flags, dataset) if (name, *cell) not in done]
-        predict = _predictor(name, config, dataset, directory, flags.draws) if wanted else None
+        predict, fit = _predictor(name, config, dataset, directory, flags.draws) if wanted else (None, None)
         for masks, count, trial in wanted:
             row = {"predictor": name, "masks": masks, "count": count, "seed": seed, "trial": trial}
-            row |= _scores(predict, dataset, masks, count, (seed, trial), flags.images)
+            row |= _scores(predict, fit, dataset, masks, count, (seed, trial), flags.images)
             with open(path, "a") as file:
                 file.write(json.dumps(row) + "\n")
             rows.append(row)
@@ -153,20 +155,31 @@ def _cells(flags, dataset):
 
 
 def _predictor(name, config, dataset, directory, num_draws):
+    """Returns a predictor, see `judging.hidden_pixels`, and what makes its noise from held-out images."""
     if name == "mtvae":
         train(config, dataset, directory / "model")
         if has_second_stage(config):
             train_prior(config, dataset, directory / "model")
         model = load(directory / "model")
-        return lambda images, masks, key: model.sample(num_draws, key, images, masks)
+
+        def fit(images, masks, key):
+            """Returns the noise of p(x|z, m): residuals with z from q(z|x), as `judging.judge` has it."""
+            hidden = np.broadcast_to(~masks, images.shape)
+            return PixelNoise(model.reconstruct(images, masks, key=key)[hidden], images[hidden])
+
+        return lambda images, masks, key: model.sample(num_draws, key, images, masks), fit
     if name == "regression":
         rival = train_regression(config, dataset, directory / "regression")
     else:
         rival = RIVALS[name](dataset.train)
-    return lambda images, masks, key: rival(images, masks)[None]
+
+    def predict(images, masks, key):
+        return rival(images, masks)[None]
+
+    return predict, functools.partial(fit_noise, predict)
 
 
-def _scores(predict, dataset, masks, count, seed_and_trial, num_images):
+def _scores(predict, fit, dataset, masks, count, seed_and_trial, num_images):
     height, width, _ = dataset.image_shape
     seed, trial = seed_and_trial
     key = jax.random.fold_in(jax.random.key(_KEY), seed)
@@ -177,7 +190,7 @@ def _scores(predict, dataset, masks, count, seed_and_trial, num_images):
         return np.asarray(MASKS[masks][0](keys, count, height, width))
 
     held_out = dataset.validation[:_NOISE_IMAGES] / np.float32(255)
-    noise = fit_noise(predict, held_out, drawn(0, held_out), jax.random.fold_in(key, 1))
+    noise = fit(held_out, drawn(0, held_out), jax.random.fold_in(key, 1))
     images = dataset.test[:num_images] / np.float32(255)
     scores = score(predict, noise, images, drawn(2, images), jax.random.fold_in(key, 3))
     means = {name: float(np.mean(np.ma.masked_invalid(values))) for name, values in scores.items()}

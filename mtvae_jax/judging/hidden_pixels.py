@@ -20,8 +20,10 @@ _ENERGY_DRAWS = 16  # of all draws, for the energy score: unbiased whatever thei
 
 
 def fit_noise(predict, images, masks, key):
-    """Returns the `PixelNoise` of a predictor: residuals of a draw of it. **Arguments:** held-out `images`, their
-    `masks`.
+    """Returns the `PixelNoise` of a predictor: residuals of its first draw, so of a predictor that has but one. Where
+    draws differ, their spread would count twice: such a predictor needs residuals given what its draws are of.
+
+    **Arguments:** held-out `images`, their `masks`; `key`: of the draws.
     """
     hidden = np.broadcast_to(~masks, images.shape)
     return PixelNoise(predict(images, masks, key)[0][hidden], images[hidden])

@@ -5,7 +5,9 @@
 No model of the thesis: `model.merge="context"` reads the revealed pixels at every scale, and `prior.joint` learns
 p(z|m) along with the model, by the error of the mean of its draws too.
 
-Not trained to its end yet.
+At half its width (--config.model.hidden_dims=16,32,64,128), 12 epochs, Fashion-MNIST, 2 × CPU: 32 minutes; hidden
+pixels of test images, error of the mean of 64 draws given 10, 49, 200 random pixels 0.0425, 0.0215, 0.0123, of a direct
+regression of that width 0.0413, 0.0209, 0.0119. At full width it has not been trained to its end.
 """
 
 from mtvae_jax.config import thesis_config

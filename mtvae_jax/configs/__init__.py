@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parent.parent
 # Where a wheel has them; the repository's own. The first that is there.
 _FOLDERS = (_PACKAGE / "shipped_configs", _PACKAGE.parent / "configs")
 

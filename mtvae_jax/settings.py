@@ -144,7 +144,7 @@ def field_names(config):
 
 
 def flat(values, prefix=""):
-    """Returns {"train": {"epochs": 3}} → {"train.epochs": 3}."""
+    """Turns {"train": {"epochs": 3}} into {"train.epochs": 3}."""
     result = {}
     for key, value in values.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

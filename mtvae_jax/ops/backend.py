@@ -60,7 +60,7 @@ _any_number = contextvars.ContextVar("any_number", default=False)
 
 @contextlib.contextmanager
 def for_any_number():
-    """Meanwhile programs are traced for a number of images that is a symbol, which nothing can be cut by."""
+    """Lets programs be traced, meanwhile, for a number of images that is a symbol, which nothing can be cut by."""
     token = _any_number.set(True)
     try:
         yield

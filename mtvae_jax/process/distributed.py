@@ -75,7 +75,7 @@ def is_main():
 
 
 def on_main(function):
-    """Returns the function, called by every process, run by the main one; all return its result, or raise its error.
+    """Lets the main process run a function that every process calls; all return its result, or raise its error.
 
     While it runs it may call others of its kind. Its result is made of what `encode` knows.
     """
@@ -106,8 +106,7 @@ def on_main(function):
 
 
 def main_first(function):
-    """Returns what the function returns to each process, which calls it itself; the others once the main one is
-    through.
+    """Calls a function on every process, the main one first, and returns what it returns to each.
 
     For work that leaves something behind for those who come later, such as a download.
     """

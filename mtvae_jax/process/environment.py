@@ -18,6 +18,7 @@ from absl import logging
 import mtvae_jax
 from mtvae_jax.data.cache_folder import cache_directory
 from mtvae_jax.errors import UserError
+from mtvae_jax.process.quiet import quiet
 
 _MOST_CACHED = 2 * 2**30  # bytes
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -69,20 +70,16 @@ def configure():
 
 @contextlib.contextmanager
 def polite():
-    """Returns what can be had of `configure` in a process that is not this project's, and meanwhile: the chatter of
-    libraries off, and XLA's cache on where nothing has been said of one; that stays, for JAX asks once a process.
+    """Does what can be done of `configure` in a process that is not this project's, meanwhile: the chatter of libraries
+    is off, and XLA's cache on where nothing has been said of one; that stays, for JAX asks once a process.
 
     What the process has settled is left: devices and their memory, XLA's flags, a cache that JAX has done without so
     far. Numbers are as `own_numbers` has them.
     """
     if jax.config.jax_compilation_cache_dir is None:
         _cache_programs()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)
-    try:
+    with quiet():
         yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def _cache_programs():

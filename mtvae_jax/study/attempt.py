@@ -47,7 +47,7 @@ def attempt(config, workdir, log, *, stop_requested=lambda: False):
 
 
 def open_log(path):
-    """Returns what a run says is added to what it said before."""
+    """Opens the log of a run, whose lines are added to those of before."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     return open(path, "a", encoding="utf-8")
 

@@ -39,7 +39,7 @@ def paired_effects(a, b, *, unit="percent"):
 
 
 def mean_effect(effects, *, level=0.95):
-    """Returns mean of independent effects, with Student's t interval.
+    """Returns the mean of independent effects, with Student's t interval.
 
     An interval of `level` 1 − 2α lies inside a region exactly where two one-sided t tests (Schuirmann 1987) call the
     mean effect equivalent at α: 90 % for 5 %.
@@ -53,7 +53,7 @@ def mean_effect(effects, *, level=0.95):
 
 
 def bootstrap_effect(effects, *, level=0.95, rng, resamples=4000):
-    """Returns mean effect over folds × seeds, with a bootstrap interval: folds and seeds are both drawn anew.
+    """Returns the mean effect over folds × seeds, with a bootstrap interval: folds and seeds are both drawn anew.
 
     Drawing folds and seeds each as a whole keeps what the runs of a fold, or of a seed, have in common. Quantiles of
     so few folds are far too narrow: of 95 % intervals from one seed a fold, percentile ones cover the truth in 75, 83

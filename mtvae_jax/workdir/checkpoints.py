@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 
 from mtvae_jax.errors import UserError, first_line
 from mtvae_jax.process.distributed import on_main
+from mtvae_jax.process.quiet import quiet
 from mtvae_jax.workdir.directory import set_aside
 
 _SCORE = "val/loss"
@@ -82,7 +82,7 @@ class Checkpoints:
             "state": ocp.StandardCheckpointHandler(multiprocessing_options=_ALONE),
             "record": ocp.JsonCheckpointHandler(multiprocessing_options=_ALONE),
         }
-        with _quiet(), _writing(self.directory):
+        with quiet(), _writing(self.directory):
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=self,
                 best_fn=lambda metrics: metrics[_SCORE],  # or metrics would not be written
@@ -354,7 +354,7 @@ def _whole(path):
     if (reason := _damage(path)) is not None:
         raise DamagedCheckpoint(path, reason)
     try:
-        with _quiet():
+        with quiet():
             yield path
     except UserError:
         raise
@@ -393,17 +393,6 @@ def _checksums(path):
 def _sha256(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _quiet():
-    """orbax tells through absl of every option it was given: silent meanwhile, whoever uses the package."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 @contextlib.contextmanager

@@ -16,10 +16,13 @@ from mtvae_jax.config import thesis_config
 def get_config(dataset="mnist"):
     config = thesis_config(dataset, latent="gaussian", method="single_decoder")
     config.model.latent_dim = 32
+    config.model.hidden_dims = (16, 32, 64, 128)
     config.model.merge = "context"
+    config.model.factors = 64
+    config.model.head = "full"
     config.conditioning.exponent = 4.0  # any number of pixels, a fifth of them on average
     config.prior.joint = True
-    config.train.epochs = 40
+    config.train.epochs = 24
     config.train.learning_rate = 2e-3
     config.train.schedule = "cosine"
     config.train.warmup_epochs = 1.0

@@ -127,6 +127,9 @@ SETTINGS = {
     "model.normalization": Setting("batch", one_of(("batch", "none")), "normalisation of feature maps"),
     "model.merge": Setting("dense", one_of(MERGES), "layer in which z and m meet: fully connected, convolutions on the "
                            "grid of z, or at every scale behind a network for any number of pixels"),
+    "model.factors": Setting(0, integer(0, 1024), "number of factors of the factor analysis from which the network for "
+                             "any number of pixels guesses the image; 0: none, it averages the pixels near by",
+                             since="0.2.0", only_with=("model.merge", "context")),
     "model.output": Setting("sigmoid", one_of(OUTPUTS), "last activation of a decoder"),
     "model.head": Setting("strided", one_of(HEADS), "end of a decoder: a layer of stride 2 gives the image, or one of "
                           "full size and the first width does, and a 3×3 convolution the image", since="0.2.0"),

@@ -21,6 +21,7 @@ class Purpose(enum.IntEnum):
     MASK = 3
     CODEBOOK = 4  # where it starts
     PRIOR = 5  # the base key of the second stage
+    FACTORS = 6  # where the fit of a factor analysis starts
 
 
 def image_keys(key, batch, first=0):

@@ -14,6 +14,7 @@ from mtvae_jax.objective import intensities, knob
 from mtvae_jax.training.clock import Clock
 from mtvae_jax.training.loop import fit
 from mtvae_jax.training.one_term import OneTermObjective
+from mtvae_jax.training.start import start_from_data
 
 _IMAGES_AT_ONCE = 250
 
@@ -50,6 +51,7 @@ class RegressionObjective(OneTermObjective):
     def __init__(self, config, image_shape):
         self.config, self.settings, self.image_shape = config, config.train, tuple(image_shape)
         self.network = build_regression(config, image_shape)
+        self.latent, self.context = None, self.network.context
         self.base_key = jax.random.key(config.seed)
 
     def init(self, key):
@@ -104,6 +106,7 @@ def train_regression(config, dataset, directory, **loop):
     """
     objective = RegressionObjective(config, dataset.image_shape)
     data, validation = {"images": dataset.train}, {"images": dataset.validation}
-    fitted = fit(objective, data, validation, directory, section="train", clock=Clock(), **loop)
+    fitted = fit(objective, data, validation, directory, section="train", clock=Clock(),
+                 start=start_from_data(objective, dataset.train), **loop)
     network = build_regression(config, dataset.image_shape)
     return Regression(network, fitted.variables)

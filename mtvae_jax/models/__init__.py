@@ -50,12 +50,13 @@ def build_model(config, image_shape, *, axis_name=BATCH_AXIS):
         )
 
     network = MERGES[settings.merge].network if method.conditional_decoder else None
+    context = None if network is None else network(hidden_dims, factors=settings.factors, **common)
     return MultitaskVAE(
         encoder=Encoder(hidden_dims, **strided),
         latent=build_latent(config, image_shape, axis_name=axis_name),
         decoder=decoder() if method.decoder else None,
         conditional_decoder=decoder() if method.conditional_decoder else None,
-        context=None if network is None else network(hidden_dims, **common),
+        context=context,
         prior=build_prior(config, image_shape, axis_name=axis_name) if config.prior.joint else None,
     )
 

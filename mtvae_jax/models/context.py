@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from mtvae_jax.models.factors import FactorGuess
 from mtvae_jax.models.layers import BATCH_AXIS, Conv, ConvTranspose, NormActivation, ResidualStack, stride_two_sizes
 
 # Maps of at most this side see the whole image within one 3×3 convolution.
@@ -34,20 +35,39 @@ def push_pull(m, num_layers):
     return tuple(reversed(maps))
 
 
+def fill(m, guess, num_layers):
+    """Fills the holes between the revealed pixels from a guess of the image, and averages the whole at every scale.
+
+    **Arguments:** `m`: float [B, H, W, C+1]; `guess`: float [B, H, W, C]; `num_layers`: how often the sides are halved.
+    **Returns:** maps as those of `push_pull`.
+    """
+    pixels, known = m[..., :-1], m[..., -1:]
+    # Where the image ends the mean is over fewer places.
+    sums = [jnp.concatenate([pixels + (1 - known) * guess, jnp.ones_like(known), known], axis=-1)]
+    for size in stride_two_sizes(*m.shape[1:3], num_layers)[1:]:
+        sums.append(_sum_of_four(sums[-1], size))
+    return tuple(
+        jnp.concatenate([s[..., :-2] / s[..., -2:-1], jnp.log1p(s[..., -1:]), jnp.minimum(s[..., -1:], 1)], axis=-1)
+        for s in sums
+    )
+
+
 class ContextNetwork(nn.Module):
     """Makes feature maps of m at every scale from the image down to the grid of z, which there knows of every pixel.
 
     Convolutions of stride 2 lead from the image to a map of at most 2×2, and transposed ones back up to the grid of z;
-    what `push_pull` makes of the pixels joins at every scale, so that few pixels say as much as many and no layer has a
+    what is filled in between them joins at every scale, so that few pixels say as much as many and no layer has a
     weight for a place.
 
     **Arguments:** `hidden_dims`: channels of the layers of stride 2 that lead to the grid of z; `residual_layers`,
-    `residual_dim`: at the grid, as in the encoder.
+    `residual_dim`: at the grid, as in the encoder; `factors`: of a `FactorGuess` that fills what is hidden, 0 for none:
+    `push_pull` does.
     """
 
     hidden_dims: tuple[int, ...]
     residual_layers: int = 0
     residual_dim: int = 32
+    factors: int = 0
     normalise: bool = True
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = BATCH_AXIS
@@ -61,7 +81,11 @@ class ContextNetwork(nn.Module):
         while max(stride_two_sizes(*m.shape[1:3], len(dims))[-1]) > _SMALLEST_SIDE:
             dims.append(dims[-1])
         sizes = stride_two_sizes(*m.shape[1:3], len(dims))
-        filled = push_pull(m, len(dims))
+        if self.factors:
+            guess = FactorGuess(self.factors, **common, name="guess")(m, train)
+            filled = fill(m, guess, len(dims))
+        else:
+            filled = push_pull(m, len(dims))
 
         def conv(x, features, kernel_size, stride, name):
             use_bias = not self.normalise

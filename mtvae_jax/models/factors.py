@@ -1,0 +1,113 @@
+"""A first guess of the whole image: factor analysis, whose posterior is known for any revealed pixels, and a network."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import lax
+
+from mtvae_jax.models.layers import BATCH_AXIS, NormActivation
+
+_HIDDEN = 512
+_BLOCKS = 2
+
+_IMAGES = 20_000
+_ROUNDS = 60
+_LEAST_NOISE = 2e-4  # a variance: pixels that are nearly the same in all images do not outweigh the rest
+
+
+class FactorGuess(nn.Module):
+    """Guesses the image behind any revealed pixels: the posterior of a few factors, and what a network makes of it.
+
+    Factor analysis has x = μ + W f + ε with f ~ N(0, I) and ε ~ N(0, Ψ), Ψ diagonal, so p(f|m) is a Gaussian in closed
+    form, exact for every mask (Rubin and Thayer 1982). A convolution has to learn for each mask anew what revealed
+    pixels say about the image; here that is given, and the network learns what a linear model misses.
+
+    μ, W and Ψ are fitted before training (`fit_factors`) and kept among the batch statistics; until then W is zero.
+
+    **Arguments:** `factors`: their number.
+    """
+
+    factors: int
+    normalise: bool = True
+    dtype: jnp.dtype = jnp.float32
+    axis_name: str | None = BATCH_AXIS
+
+    @nn.compact
+    def __call__(self, m, train):
+        """m [B, H, W, C+1] → the guess, float32 [B, H, W, C]."""
+        shape = m.shape[1:3] + (m.shape[3] - 1,)
+        size = int(np.prod(shape))
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape).value.reshape(-1)
+        loadings = self.variable("batch_stats", "loadings", jnp.zeros, (size, self.factors)).value
+        noise = self.variable("batch_stats", "noise", jnp.ones, shape).value.reshape(-1)
+        f, deviation = posterior(m, mean, loadings, noise)
+        common = {"normalise": self.normalise, "dtype": self.dtype, "axis_name": self.axis_name}
+
+        def dense(x, features, name):
+            return nn.Dense(features, use_bias=not self.normalise, dtype=self.dtype, name=name)(x)
+
+        x = dense(jnp.concatenate([f, deviation], axis=-1), _HIDDEN, "in")
+        for block in range(_BLOCKS):
+            hidden = dense(NormActivation(**common, name=f"norm_in_{block}")(x, train), _HIDDEN, f"hidden_{block}")
+            x = x + dense(NormActivation(**common, name=f"norm_{block}")(hidden, train), _HIDDEN, f"out_{block}")
+        x = NormActivation(**common, name="norm")(x, train)
+        # It starts as the linear model.
+        beyond = nn.Dense(self.factors, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="beyond")(x)
+        guess = mean + (f + beyond.astype(jnp.float32)) @ loadings.T
+        return guess.reshape(-1, *shape)
+
+
+def posterior(m, mean, loadings, noise):
+    """Returns mean and standard deviations of p(f|m), float32 [B, K] each.
+
+    **Arguments:** `m`: float [B, H, W, C+1]; `mean`, `noise`: [H·W·C], `loadings`: [H·W·C, K] of the factor analysis.
+    """
+    batch, channels, factors = len(m), m.shape[-1] - 1, loadings.shape[-1]
+    known = m[..., -1].reshape(batch, -1)
+    rows, columns = np.tril_indices(factors)
+    pairs = (loadings[:, rows] * loadings[:, columns] / noise[:, None]).reshape(known.shape[1], channels, -1).sum(1)
+    precision = jnp.zeros((batch, factors, factors)).at[:, rows, columns].set(known @ pairs, unique_indices=True)
+    factor = jnp.linalg.cholesky(precision + jnp.eye(factors), symmetrize_input=False)
+    centred = m[..., :-1].reshape(batch, -1) - jnp.repeat(known, channels, axis=1) * mean
+    inverse = lax.linalg.triangular_solve(
+        factor, jnp.broadcast_to(jnp.eye(factors), factor.shape), left_side=True, lower=True
+    )
+    whitened = jnp.einsum("bij,bj->bi", inverse, centred / noise @ loadings)
+    return jnp.einsum("bji,bj->bi", inverse, whitened), jnp.sqrt(jnp.sum(inverse**2, axis=1))
+
+
+def fit_factors(images, factors, key):
+    """Fits factor analysis to images by expectation-maximisation (Rubin and Thayer 1982).
+
+    **Arguments:** `images`: uint8 [N, H, W, C], of which at most `_IMAGES` are used; `factors`: their number, K;
+    `key`: of the start.
+    **Returns:** {"mean": [H, W, C], "loadings": [H·W·C, K], "noise": [H, W, C]}, float32, for values in [0, 1].
+    """
+    shape = images.shape[1:]
+    chosen = images[:: -(-len(images) // _IMAGES)].reshape(-1, int(np.prod(shape)))
+    mean = chosen.mean(0, dtype=np.float64).astype(np.float32) / 255
+    loadings, noise = _expectation_maximisation(jnp.asarray(chosen), mean, factors, key)
+    return {"mean": jnp.reshape(mean, shape), "loadings": loadings, "noise": noise.reshape(shape)}
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _expectation_maximisation(images, mean, factors, key):
+    x = images.astype(jnp.float32) / 255 - mean
+    variance = jnp.mean(x**2, axis=0)
+    identity = jnp.eye(factors)
+
+    def improve(_, fitted):
+        loadings, noise = fitted
+        weighed = loadings / noise[:, None]
+        covariance = jnp.linalg.inv(identity + loadings.T @ weighed)
+        f = x @ (weighed @ covariance)
+        crossed = x.T @ f / len(x)
+        loadings = jnp.linalg.solve(covariance + f.T @ f / len(x), crossed.T).T
+        return loadings, jnp.maximum(variance - jnp.sum(loadings * crossed, axis=1), _LEAST_NOISE)
+
+    start = jnp.sqrt(variance / factors)[:, None] * jax.random.normal(key, (len(variance), factors))
+    with jax.default_matmul_precision("highest"):
+        return jax.lax.fori_loop(0, _ROUNDS, improve, (start, jnp.maximum(variance, _LEAST_NOISE)))

@@ -62,7 +62,7 @@ class Objective:
         self.config = config
         self.image_shape = tuple(image_shape)
         self.method = METHODS[config.model.method]
-        self.latent, self.context = model.latent, model.context
+        self.latent = model.latent
         self.settings = config.train
         self.base_key = jax.random.key(config.seed)
         self.balancing = _balancing(config.loss)

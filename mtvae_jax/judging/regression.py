@@ -51,7 +51,6 @@ class RegressionObjective(OneTermObjective):
     def __init__(self, config, image_shape):
         self.config, self.settings, self.image_shape = config, config.train, tuple(image_shape)
         self.network = build_regression(config, image_shape)
-        self.latent, self.context = None, self.network.context
         self.base_key = jax.random.key(config.seed)
 
     def init(self, key):

@@ -1,4 +1,4 @@
-"""A first guess of the whole image: factor analysis, whose posterior is known for any revealed pixels, and a network."""
+"""A first guess of the whole image: factor analysis, exact for any revealed pixels, and a network behind it."""
 
 import functools
 
@@ -38,7 +38,7 @@ class FactorGuess(nn.Module):
     @nn.compact
     def __call__(self, m, train):
         """m [B, H, W, C+1] → the guess, float32 [B, H, W, C]."""
-        shape = m.shape[1:3] + (m.shape[3] - 1,)
+        shape = (*m.shape[1:3], m.shape[3] - 1)
         size = int(np.prod(shape))
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape).value.reshape(-1)
         loadings = self.variable("batch_stats", "loadings", jnp.zeros, (size, self.factors)).value
@@ -57,7 +57,7 @@ class FactorGuess(nn.Module):
         # It starts as the linear model.
         beyond = nn.Dense(self.factors, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="beyond")(x)
         guess = mean + (f + beyond.astype(jnp.float32)) @ loadings.T
-        return guess.reshape(-1, *shape)
+        return guess.reshape(m.shape[0], *shape)
 
 
 def posterior(m, mean, loadings, noise):
@@ -65,7 +65,7 @@ def posterior(m, mean, loadings, noise):
 
     **Arguments:** `m`: float [B, H, W, C+1]; `mean`, `noise`: [H·W·C], `loadings`: [H·W·C, K] of the factor analysis.
     """
-    batch, channels, factors = len(m), m.shape[-1] - 1, loadings.shape[-1]
+    batch, channels, factors = m.shape[0], m.shape[-1] - 1, loadings.shape[-1]
     known = m[..., -1].reshape(batch, -1)
     rows, columns = np.tril_indices(factors)
     pairs = (loadings[:, rows] * loadings[:, columns] / noise[:, None]).reshape(known.shape[1], channels, -1).sum(1)

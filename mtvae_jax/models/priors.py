@@ -72,14 +72,15 @@ def _context_encoder(config, axis_name, *, residual_layers):
     network = MERGES[config.model.merge].network
     if network is not None and config.prior.joint:
         return GridContext()
-    encoder = (network or Encoder)(
-        tuple(config.model.hidden_dims),
-        residual_layers=residual_layers,
-        residual_dim=config.prior.hidden_dim,
-        dtype=jnp.dtype(config.prior.precision),
-        axis_name=axis_name,
-    )
-    return encoder if network is None else GridContext(encoder)
+    widths = {
+        "hidden_dims": tuple(config.model.hidden_dims),
+        "residual_layers": residual_layers,
+        "residual_dim": config.prior.hidden_dim,
+    }
+    common = {"dtype": jnp.dtype(config.prior.precision), "axis_name": axis_name}
+    if network is None:
+        return Encoder(**widths, **common)
+    return GridContext(network(**widths, factors=config.model.factors, **common))
 
 
 class KnowsClasses:

@@ -54,6 +54,16 @@ class Graph:
         """Returns the maps of `mtvae_jax.models.context.push_pull`: their names."""
         return self._add("push_pull", [m], num_outputs=num_layers + 1)
 
+    def fill(self, m, guess, num_layers):
+        """Returns the maps of `mtvae_jax.models.context.fill`: their names."""
+        return self._add("fill", [m, guess], num_outputs=num_layers + 1)
+
+    def factors(self, m, mean, loadings, noise):
+        """Returns the mean of p(f|m), and with its standard deviations behind it, of
+        `mtvae_jax.models.factors.posterior`: two names."""
+        weights = {"mean": mean, "loadings": loadings, "noise": noise}
+        return self._add("factors", [m], weights, num_outputs=2)
+
     def normal(self, moments, noise):
         """μ + L⁻ᵀ noise [B, Z] for `moments` [B, Z (Z + 3) / 2]: μ, the logarithm of the diagonal of L, and what is
         below it, row by row."""

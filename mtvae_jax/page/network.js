@@ -159,6 +159,79 @@ function pushPull(m, levels) {
   return maps;
 }
 
+// A guess of the image fills what is hidden, and the whole is averaged at every scale; see models/context.py.
+function fill(m, guess, levels) {
+  const { shape: [batch, H, W, channels], data } = m, C = channels - 1;
+  let sums = value([batch, H, W, C + 2]);  // of the image, of its places, of the known ones
+  for (let pixel = 0; pixel < batch * H * W; pixel++) {
+    const known = data[pixel * channels + C], to = pixel * (C + 2);
+    for (let c = 0; c < C; c++)
+      sums.data[to + c] = data[pixel * channels + c] + (1 - known) * guess.data[pixel * C + c];
+    sums.data[to + C] = 1;
+    sums.data[to + C + 1] = known;
+  }
+  const maps = [];
+  for (let level = 0; level < levels; level++, sums = sumOfFour(sums)) {
+    const map = value(sums.shape);
+    for (let at = 0; at < map.data.length; at += C + 2) {
+      for (let c = 0; c < C; c++) map.data[at + c] = sums.data[at + c] / sums.data[at + C];
+      map.data[at + C] = Math.log1p(sums.data[at + C + 1]);
+      map.data[at + C + 1] = Math.min(sums.data[at + C + 1], 1);
+    }
+    maps.push(map);
+  }
+  return maps;
+}
+
+// The posterior of the factors f of x = μ + W f + ε given the revealed pixels: the inverse of L, the Cholesky factor of
+// I + Wᵀ Ψ⁻¹ W over those pixels, gives its mean and its standard deviations; see models/factors.py.
+function factors({ shape: [batch, H, W, channels], data }, mean, loadings, noise) {
+  const C = channels - 1, K = loadings.length / mean.length;
+  const means = value([batch, K]), both = value([batch, 2 * K]);
+  for (let b = 0; b < batch; b++) {
+    const L = new Float64Array(K * K), sums = new Float64Array(K);
+    for (let i = 0; i < K; i++) L[i * K + i] = 1;
+    for (let pixel = 0; pixel < H * W; pixel++) {
+      const from = (b * H * W + pixel) * channels;
+      if (!data[from + C]) continue;
+      for (let c = 0; c < C; c++) {
+        const d = pixel * C + c;
+        for (let i = 0; i < K; i++) {
+          const weight = loadings[d * K + i] / noise[d];
+          sums[i] += weight * (data[from + c] - mean[d]);
+          for (let j = 0; j <= i; j++) L[i * K + j] += weight * loadings[d * K + j];
+        }
+      }
+    }
+    for (let i = 0; i < K; i++) {
+      for (let j = 0; j <= i; j++) {
+        let sum = L[i * K + j];
+        for (let k = 0; k < j; k++) sum -= L[i * K + k] * L[j * K + k];
+        L[i * K + j] = i === j ? Math.sqrt(sum) : sum / L[j * K + j];
+      }
+    }
+    const inverse = new Float64Array(K * K), white = new Float64Array(K);
+    for (let i = 0; i < K; i++) {
+      for (let j = 0; j <= i; j++) {
+        let sum = i === j ? 1 : 0;
+        for (let k = j; k < i; k++) sum -= L[i * K + k] * inverse[k * K + j];
+        inverse[i * K + j] = sum / L[i * K + i];
+        white[i] += inverse[i * K + j] * sums[j];
+      }
+    }
+    for (let j = 0; j < K; j++) {
+      let average = 0, variance = 0;
+      for (let i = j; i < K; i++) {
+        average += inverse[i * K + j] * white[i];
+        variance += inverse[i * K + j] ** 2;
+      }
+      means.data[b * K + j] = both.data[b * 2 * K + j] = average;
+      both.data[b * 2 * K + K + j] = Math.sqrt(variance);
+    }
+  }
+  return [means, both];
+}
+
 function sumOfFour({ shape: [batch, H, W, C], data }) {
   const h = Math.ceil(H / 2), w = Math.ceil(W / 2), y = value([batch, h, w, C]);
   for (let b = 0; b < batch; b++)
@@ -220,6 +293,8 @@ const OPERATIONS = {
   add: (op, [a, b]) => add(a, b),
   concat: (op, [a, b]) => concat(a, b),
   push_pull: (op, [m]) => pushPull(m, op.outputs.length),
+  fill: (op, [m, guess]) => fill(m, guess, op.outputs.length),
+  factors: (op, [m]) => factors(m, op.mean, op.loadings, op.noise),
   normal: (op, [moments, noise]) => normal(moments, noise),
 };
 

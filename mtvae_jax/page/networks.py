@@ -94,6 +94,10 @@ class _Layers:
         """Returns the parameters of a layer, name → float32 array; without a bias None stands for it."""
         return {"bias": None} | {role: np.asarray(value, np.float32) for role, value in self._params[name].items()}
 
+    def statistic(self, name):
+        """Returns a batch statistic of the module itself, float32."""
+        return np.asarray(self._stats[name], np.float32)
+
     def conv(self, x, name, stride=1):
         return self.graph.conv(x, **self.arrays(name), stride=stride)
 
@@ -207,7 +211,8 @@ def _context(layers, m, sizes):
     while f"down_{depth}" in layers:
         depth += 1
     sizes = stride_two_sizes(*sizes[0], depth)
-    filled = graph.push_pull(m, depth)
+    guess = _guess(layers.within("guess"), m) if "guess" in layers else None
+    filled = graph.push_pull(m, depth) if guess is None else graph.fill(m, guess, depth)
     maps = [filled[0]]
     for layer in range(depth):
         x = graph.add(layers.conv(maps[-1], f"down_{layer}", 2), layers.conv(filled[layer + 1], f"filled_{layer}"))
@@ -218,6 +223,20 @@ def _context(layers, m, sizes):
         maps[layer] = layers.norm_activation(x, f"norm_up_{layer}")
     maps[num_layers] = layers.residual(maps[num_layers])
     return tuple(maps[: num_layers + 1])
+
+
+def _guess(layers, m):
+    """A `FactorGuess`."""
+    mean, loadings, noise = (layers.statistic(name) for name in ("mean", "loadings", "noise"))
+    f, with_deviations = layers.graph.factors(m, mean, loadings, noise)
+    x, block = layers.dense(with_deviations, "in"), 0
+    while f"hidden_{block}" in layers:
+        hidden = layers.dense(layers.norm_activation(x, f"norm_in_{block}"), f"hidden_{block}")
+        hidden = layers.dense(layers.norm_activation(hidden, f"norm_{block}"), f"out_{block}")
+        x = layers.graph.add(x, hidden)
+        block += 1
+    f = layers.graph.add(f, layers.dense(layers.norm_activation(x, "norm"), "beyond"))
+    return layers.graph.dense(f, loadings.T, mean.reshape(-1), shape=mean.shape)
 
 
 class _Dense:

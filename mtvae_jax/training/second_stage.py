@@ -20,6 +20,7 @@ from mtvae_jax.training.divergence import evaluation_failure, forget, not_finite
 from mtvae_jax.training.loop import fit
 from mtvae_jax.training.prior_figures import PriorFigures
 from mtvae_jax.training.prior_objective import PriorObjective
+from mtvae_jax.training.start import start_from_data
 from mtvae_jax.workdir.directory import (
     ending,
     open_workdir,
@@ -91,6 +92,7 @@ def _train_prior(config, dataset, workdir, finish, stop_requested, stream):
         directory,
         section="prior",
         clock=clock,
+        start=start_from_data(objective, dataset.train),
         headline=[*_headline(config, parameters, model.step), *(f"WARNING: {note}" for note in notes)],
         draw=PriorFigures(workdir / "figures", model, prior, dataset) if model.config.train.figures_every else None,
         checkpoint_seconds=config.train.checkpoint_seconds,

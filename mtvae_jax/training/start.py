@@ -6,7 +6,7 @@ import numpy as np
 
 from mtvae_jax.models import build_model
 from mtvae_jax.models.factors import fit_factors
-from mtvae_jax.objective import intensities
+from mtvae_jax.objective import Objective, intensities
 from mtvae_jax.randomness import Purpose
 
 _NUM_IMAGES = 256
@@ -17,16 +17,15 @@ def start_from_data(objective, images):
 
     What it makes of the images is made on one device: the same however many there are.
 
-    **Arguments:** `objective`: with `latent` and `context`, None each where it has none; `images`: uint8 [N, H, W, C],
-    the training split.
+    **Arguments:** `objective`; `images`: uint8 [N, H, W, C], the training split.
     """
     starts = [start for make in (_codebook, _factors) if (start := make(objective, images)) is not None]
     if not starts:
         return None
 
     def start(state):
-        for make in starts:
-            state = _replaced(state, *make(state))
+        for step in starts:
+            state = step(state)
         return state
 
     return start
@@ -34,7 +33,7 @@ def start_from_data(objective, images):
 
 def _codebook(objective, images):
     """The codes start at what the encoder makes of random images before training."""
-    if objective.latent is None or objective.latent.start is None:
+    if not isinstance(objective, Objective) or objective.latent.start is None:
         return None
     model = build_model(objective.config, objective.image_shape, axis_name=None)
 
@@ -51,34 +50,35 @@ def _codebook(objective, images):
 
         z_e = outputs(state, batch)
         latent = objective.latent.start(state.params["latent"], z_e.reshape(-1, z_e.shape[-1]), latent_key)
-        return "params", ("latent",), latent
+        return _with(state, "params", lambda params: params | {"latent": latent})
 
     return start
 
 
 def _factors(objective, images):
-    """The factor analysis behind a `FactorGuess` is fitted once, and stays."""
+    """The factor analysis behind every `FactorGuess` is fitted once, and stays."""
     factors = objective.config.model.factors
-    if not factors or objective.context is None:
+    if not factors:
         return None
 
     def start(state):
-        key = jax.random.fold_in(objective.base_key, Purpose.FACTORS)
-        fitted = fit_factors(images, factors, key)
-        guess = state.batch_stats["context"]["guess"]
-        return "batch_stats", ("context", "guess"), guess | fitted
+        fitted = None
+
+        def put(statistics):
+            nonlocal fitted
+            if "loadings" in statistics:
+                fitted = fitted or fit_factors(images, factors, jax.random.fold_in(objective.base_key, Purpose.FACTORS))
+                return statistics | fitted
+            return {name: put(part) if isinstance(part, dict) else part for name, part in statistics.items()}
+
+        return _with(state, "batch_stats", put)
 
     return start
 
 
-def _replaced(state, collection, path, value):
-    """Returns a state with `value` at a path of a collection of variables, and of their moving averages."""
-
-    def put(tree, path):
-        first, *rest = path
-        return tree | {first: put(tree[first], rest) if rest else value}
-
-    replaced = state.replace(**{collection: put(getattr(state, collection), path)})
+def _with(state, collection, change):
+    """Returns a state whose variables of a collection are changed by a function, and their moving averages alike."""
+    state = state.replace(**{collection: change(getattr(state, collection))})
     if state.average is None:
-        return replaced
-    return replaced.replace(average=state.average | {collection: put(state.average[collection], path)})
+        return state
+    return state.replace(average=state.average | {collection: change(state.average[collection])})

@@ -59,6 +59,8 @@ def test_javascript_equals_python(shape, method, merge, joint):
         ("context", {"model__normalization": "none"}),
         ("dense", {"model__head": "full"}),
         ("context", {"model__head": "full"}),
+        ("context", {"model__factors": 5}),
+        ("context", {"model__factors": 3, "prior__joint": False, "prior__epochs": 1}),
         ("dense", {"model__output": "linear", "model__kernel_size": 4}),
         ("spatial", {"model__output": "linear", "model__normalization": "none"}),
         ("context", {"model__hidden_dims": (6, 5, 7), "model__latent_dim": 3}),
@@ -66,7 +68,8 @@ def test_javascript_equals_python(shape, method, merge, joint):
     ids=str,
 )
 def test_javascript_equals_python_for_other_networks(merge, settings):
-    assert compare(model_of((13, 9, 3), "multi_decoder", merge, merge != "spatial", **settings)) < 1e-4
+    joint = settings.get("prior__joint", merge != "spatial")
+    assert compare(model_of((13, 9, 3), "multi_decoder", merge, joint, **settings)) < 1e-4
 
 
 @pytest.mark.filterwarnings("ignore:mask")

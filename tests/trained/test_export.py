@@ -64,8 +64,8 @@ CASES = [
     ("gaussian", "multi_decoder", {}),
     ("gaussian", "plain", {}),
     ("vq", "multi_decoder", {"model__merge": "spatial"}),
-    ("gaussian", "single_decoder", {"model__merge": "context", "prior__joint": True, "prior__epochs": 0,
-                                    "conditioning__sampling": "uniform"}),
+    ("gaussian", "single_decoder", {"model__merge": "context", "model__factors": 3, "prior__joint": True,
+                                    "prior__epochs": 0, "conditioning__sampling": "uniform"}),
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ interval of 95 % over them; the figure has the error of the mean against the num
 
 The protocol of arbitrary conditioning, as VAEAC, ACFlow and Posterior Matching have it on MNIST:
 
-    python -m benchmarks.given_pixels --data=mnist --masks=mixture --draws=10 --trials=5 --seeds=1
+    python -m benchmarks.given_pixels --data=mnist --sampling=mixture --masks=mixture --draws=10 --trials=5 --seeds=1
 
 Its PSNR is of the mean of the draws with the revealed pixels pasted in, of the whole image, averaged over the images.
 Published for MNIST: VAEAC 19.61, ACFlow 17.35 and with its best guess 20.83 dB.
@@ -27,8 +27,7 @@ import jax
 import numpy as np
 from scipy import stats
 
-from benchmarks.mask_mixture import mixture_mask
-from mtvae_jax.conditioning import box_mask, exact_grid_mask, uniform_mask
+from mtvae_jax.conditioning import SAMPLINGS, box_mask, exact_grid_mask, mixture_mask, uniform_mask
 from mtvae_jax.config import check, has_second_stage, resolve
 from mtvae_jax.data import load_dataset
 from mtvae_jax.figures.given_pixels import given_pixels
@@ -73,7 +72,7 @@ MASKS = {
     "grid": (_grid, True),
     "box": (_counted(box_mask), False),
     "half": (_halves, True),
-    "mixture": (lambda keys, count, height, width: mixture_mask(keys, height, width), True),
+    "mixture": (lambda keys, count, height, width: np.asarray(mixture_mask(keys, height, width)), True),
 }
 _DEFAULT_MASKS = ("uniform", "grid", "box", "half")
 
@@ -100,6 +99,7 @@ def _flags():
     add("--data", default="mnist_sample", help="a dataset, or npz:PATH; default: %(default)s")
     add("--dir", help="folder of tensorflow-datasets, or with archives downloaded by hand")
     add("--config", default="pixels_gauss", help="of configs/; default: %(default)s")
+    add("--sampling", choices=SAMPLINGS, help="of the masks of training; default: the config's")
     add("--trials", type=int, default=1, help="of masks and draws for each seed; default: %(default)s")
     add("--epochs", type=int, help="of the model and of the regression; default: the config's")
     add("--seeds", type=int, default=5, help="default: %(default)s")
@@ -118,6 +118,7 @@ def _config(flags, dataset, seed):
     config = importlib.import_module(f"configs.{flags.config}").get_config(flags.data)
     config.seed = seed
     config.train.epochs = flags.epochs or config.train.epochs
+    config.conditioning.sampling = flags.sampling or config.conditioning.sampling
     check(config)
     return resolve(config, dataset.image_shape)
 

@@ -123,6 +123,58 @@ def box_mask(key, counts, height, width):
     return jax.vmap(rectangle)(_per_image(key, len(counts)), counts)[..., None]
 
 
+# How often each kind of `mixture_mask` hides pixels, and the least share of the image that its rectangles hide.
+_MIXTURE = np.array([2, 1, 1, 1, 1, 2, 2]) / 10
+_LEAST_RECTANGLE = 0.3
+
+
+def mixture_mask(keys, height, width):
+    """Draws the masks by which arbitrary conditioning is compared on MNIST (Ivanov, Figurnov and Vetrov 2019; Li, Akbar
+    and Oliva 2020; Strauss and Oliva 2022).
+
+    What is hidden is one of seven kinds: each pixel with probability ½; the left, upper, right or lower half; a square
+    of half the side; a rectangle with two random corners that covers 30 to 100 % of the image. Weights 2, 1, 1, 1, 1,
+    2, 2.
+
+    **Arguments:** `keys`: typed keys [B]; `height`, `width`: Python numbers of at least 2.
+    **Returns:** bool [B, H, W, 1], True where a pixel is revealed.
+    """
+    # Of all pairs of corners whose rectangle is large enough: how many have each height and width.
+    rows, columns = np.arange(1, height + 1), np.arange(1, width + 1)
+    pairs = np.outer(*(np.where(sides == 1, side, 2 * (side - sides + 1))
+                       for sides, side in ((rows, height), (columns, width))))
+    pairs = np.where(np.outer(rows, columns) >= _LEAST_RECTANGLE * height * width, pairs, 0)
+    rectangles = np.cumsum(pairs.ravel()) / pairs.sum()
+    middle, centre, bottom, right = height // 2, width // 2, height - 1, width - 1
+    # First and last row, first and last column of what is hidden.
+    left_half, upper_half = (0, bottom, 0, centre - 1), (0, middle - 1, 0, right)
+    right_half, lower_half = (0, bottom, centre, right), (middle, bottom, 0, right)
+
+    def draw(key):
+        kind_key, noise_key, place_key = jax.random.split(key, 3)
+        kind = _place(np.cumsum(_MIXTURE), jax.random.uniform(kind_key))
+        u = jax.random.uniform(place_key, (3,))
+        y, x = (jnp.floor(u[i] * side).astype(jnp.int32) for i, side in enumerate((middle, centre)))
+        square = (y, y + middle - 1, x, x + centre - 1)
+        h, w = jnp.divmod(_place(rectangles, u[2]), width)  # less one
+        y, x = (jnp.floor(u[i] * room).astype(jnp.int32) for i, room in enumerate((height - h, width - w)))
+        rectangle = (y, y + h, x, x + w)
+        noise = left_half  # of no matter
+        kinds = [noise, left_half, upper_half, right_half, lower_half, square, rectangle]
+        hidden = jnp.array(kinds, jnp.int32)[kind]
+        row, column = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
+        within = (hidden[0] <= row) & (row <= hidden[1]) & (hidden[2] <= column) & (column <= hidden[3])
+        return ~jnp.where(kind == 0, jax.random.bernoulli(noise_key, 0.5, (height, width)), within)
+
+    return jax.vmap(draw)(keys)[..., None]
+
+
+def _place(cumulative, uniform):
+    """The index that a number in [0, 1) falls on, int32."""
+    found = jnp.sum(jnp.asarray(cumulative, jnp.float32) <= uniform, dtype=jnp.int32)
+    return jnp.minimum(found, len(cumulative) - 1)  # float32 may end below 1
+
+
 class Sampling(NamedTuple):
     """A type of sampling (thesis figure 3.6).
 
@@ -132,7 +184,7 @@ class Sampling(NamedTuple):
     **weights**: (height, width, settings) → float64 [H, W] that sum to 1, the chance of each pixel to be the next one,
     None where pixels are not drawn one by one; **fixed_grid**: it always reveals the same pixels, however many it is
     asked for; **own_counts**: where a method asks for a constant number, it draws any number of pixels instead, all
-    alike.
+    alike; **own_law**: it draws any number of pixels by a law of its own, whatever the method asks for.
     """
 
     title: str
@@ -142,6 +194,11 @@ class Sampling(NamedTuple):
     weights: Callable | None = None
     fixed_grid: bool = False
     own_counts: bool = False
+    own_law: bool = False
+
+    def any_number(self, law):
+        """Whether masks have any number of pixels where a method has the `Counts` law, and not the law's."""
+        return self.own_law or (self.own_counts and law.constant)
 
 
 def _exact(keys, counts, height, width, settings):
@@ -176,6 +233,10 @@ def _box(keys, counts, height, width, settings):
     return box_mask(keys, counts, height, width)
 
 
+def _mixture(keys, counts, height, width, settings):
+    return mixture_mask(keys, height, width)
+
+
 # A new type is a function and a line here.
 SAMPLINGS = {
     "exact": Sampling("Exact", _exact, lambda s: f"on a grid of stride {s.grid_stride}", fixed_grid=True),
@@ -185,6 +246,10 @@ SAMPLINGS = {
         distinct=_gaussian_distinct, weights=_gaussian_weights,
     ),
     "box": Sampling("Box", _box, lambda s: "in one rectangle", own_counts=True),
+    "mixture": Sampling(
+        "Mixture", _mixture, lambda s: "outside of random pixels, a half, a square or a rectangle", distinct=_uniform,
+        own_law=True,
+    ),
 }
 
 
@@ -234,7 +299,9 @@ def draw_masks(config, keys, height, width, count=None, exponent=None):
     count_keys, pixel_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     if count is not None:
         counts = jnp.full((len(keys),), count)
-    elif sampling.own_counts and law.constant:
+    elif sampling.own_law:
+        counts = None
+    elif sampling.any_number(law):
         counts = jax.vmap(lambda key: jax.random.randint(key, (), 1, num_pixels + 1))(count_keys)
     else:
         counts = law.draw(count_keys, settings, num_pixels, settings.exponent if exponent is None else exponent)

@@ -20,6 +20,7 @@ from mtvae_jax.conditioning import (
     exact_grid_mask,
     gaussian_mask,
     log_pixel_weights,
+    mixture_mask,
     power_law_counts,
     uniform_mask,
 )
@@ -289,3 +290,36 @@ def test_areas_of_boxes_are_drawn_uniformly():
     masks = draw_masks(resolve(config, (12, 10, 1)), jax.random.split(jax.random.key(4), 4000), 12, 10)
     shares = np.asarray(masks).mean((1, 2, 3))
     assert stats.kstest(shares, "uniform").statistic < 0.08  # but for what rounding to whole rows moves
+
+
+def hidden_probability(height, width):
+    """P(pixel is hidden), float [H, W]: over the seven kinds, squares and rectangles enumerated one by one."""
+    total = 2 * np.full((height, width), 0.5)
+    for half in (np.s_[:, : width // 2], np.s_[: height // 2], np.s_[:, width // 2 :], np.s_[height // 2 :]):
+        total[half] += 1
+    places = list(itertools.product(range(height // 2), range(width // 2)))
+    for top, left in places:
+        total[top : top + height // 2, left : left + width // 2] += 2 / len(places)
+    rectangles, number = np.zeros((height, width)), 0
+    for y1, y2, x1, x2 in itertools.product(range(height), range(height), range(width), range(width)):
+        top, bottom, left, right = min(y1, y2), max(y1, y2), min(x1, x2), max(x1, x2)
+        if (bottom - top + 1) * (right - left + 1) >= 0.3 * height * width:
+            rectangles[top : bottom + 1, left : right + 1] += 1
+            number += 1
+    return (total + 2 * rectangles / number) / 10
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 6)])
+def test_the_mixture_hides_each_pixel_as_often_as_its_law_says(height, width):
+    masks = np.asarray(mixture_mask(image_keys(jax.random.key(0), 20_000), height, width))
+    assert (masks.shape, masks.dtype) == ((20_000, height, width, 1), bool)
+    expected = hidden_probability(height, width)
+    np.testing.assert_allclose(1 - masks.mean(0)[..., 0], expected, atol=5 * np.sqrt(0.25 / 20_000))
+    shares = masks.mean((1, 2, 3))
+    assert 1 - shares.mean() == pytest.approx(expected.mean(), abs=5 * shares.std() / np.sqrt(20_000))
+    assert masks.reshape(20_000, -1).all(1).sum() == 0
+
+
+def test_a_mask_of_the_mixture_depends_on_its_key_alone():
+    keys = image_keys(jax.random.key(1), 9)
+    np.testing.assert_array_equal(mixture_mask(keys, 8, 8)[:4], mixture_mask(keys[:4], 8, 8))

@@ -176,7 +176,7 @@ def draw_noise(key, num, row, latent_dim):
 def _constant(config, num_pixels):
     """Which pixels training reveals, in words, None where it reveals any number of them."""
     law, sampling = COUNTS[METHODS[config.model.method].counts], SAMPLINGS[config.conditioning.sampling]
-    if not law.constant or sampling.own_counts:
+    if not law.constant or sampling.any_number(law):
         return None
     return f"{law.describe(config.conditioning, num_pixels)}, {sampling.describe(config.conditioning)}"
 

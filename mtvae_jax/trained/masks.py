@@ -31,14 +31,14 @@ def unlike_training(config, masks):
     height, width = masks.shape[1:]
     settings, num_pixels = config.conditioning, height * width
     sampling, law = SAMPLINGS[settings.sampling], COUNTS[METHODS[config.model.method].counts]
-    fewest, most = (1, num_pixels) if law.constant and sampling.own_counts else law.usual(settings, num_pixels)
+    fewest, most = (1, num_pixels) if sampling.any_number(law) else law.usual(settings, num_pixels)
     weights = None if sampling.weights is None else sampling.weights(height, width, settings)
     elsewhere = False
     if sampling.fixed_grid:
         elsewhere = np.any(masks & ~np.asarray(exact_grid_mask(height, width, settings.grid_stride))[..., 0])
     elif weights is not None:
         elsewhere = _lies_elsewhere(masks, weights)
-    if sampling.distinct is not None and settings.replacement:  # how many different pixels so many draws reveal
+    if _repeats(sampling, settings):  # how many different pixels so many draws reveal
         fewest = int(np.sum(-np.expm1(-fewest * weights)))
     trained = f"{_number(settings, law, sampling, num_pixels, most)}, {sampling.describe(settings)}"
     counts = np.sum(masks, axis=(1, 2))
@@ -54,12 +54,17 @@ def unlike_training(config, masks):
 
 
 def _number(settings, law, sampling, num_pixels, most):
+    if sampling.any_number(law):
+        return f"any number of {num_pixels} pixels"
     if not law.constant:
         return f"a power law's number of pixels (exponent {settings.exponent:g}, seldom more than {most})"
-    if sampling.own_counts:
-        return f"any number of {num_pixels} pixels"
-    draws = "draws of" if sampling.distinct is not None and settings.replacement else "of"
+    draws = "draws of" if _repeats(sampling, settings) else "of"
     return f"{settings.num_pixels} {draws} {num_pixels} pixels"
+
+
+def _repeats(sampling, settings):
+    """Whether pixels are drawn one by one, and one may be drawn several times."""
+    return sampling.distinct is not None and sampling.weights is not None and settings.replacement
 
 
 def _lies_elsewhere(masks, weights):

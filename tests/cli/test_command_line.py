@@ -80,7 +80,7 @@ MISTAKES = [
     ([config(), "--config.train.optimizer=sgd"], "no such field; those of config.train are train.epochs, "),
     ([config(), "--seed=3"], "--seed: is not an option; did you mean --config.seed=VALUE?"),
     ([config(), "--epochs", "3"], "--epochs: is not an option; did you mean --config.train.epochs=VALUE?"),
-    ([config("gauss_single"), "--config.conditioning.sampling=exact"], "must be 'uniform', 'gaussian' or 'box'"),
+    ([config("gauss_single"), "--config.conditioning.sampling=exact"], "'uniform', 'gaussian', 'box' or 'mixture'"),
 ]
 
 

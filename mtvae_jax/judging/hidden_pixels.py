@@ -8,11 +8,13 @@ distribution, and as good a one as it can have without a look at the image.
 
 import jax
 import numpy as np
+from scipy.special import logsumexp
 
 from mtvae_jax.judging.distribution_metrics import crps, probability_integral_transform
 from mtvae_jax.judging.pixel_noise import PixelNoise
 
 LEVELS = (50, 80, 95)
+LEAST_DEVIATION = 0.01  # of a pixel, as the Neural Process Family has it
 _OBSERVED = 16  # values that a prediction of a single draw is given noise for
 _IMAGES_AT_ONCE = 250
 _POOLED = 7  # sides of the image whose variogram is scored
@@ -35,7 +37,9 @@ def score(predict, noise, images, masks, key):
     `mse` of the mean over draws; fair `crps`; `coverage_50`, `_80`, `_95`: the share of central intervals that hold the
     truth; `energy`: the fair energy score of the image with the revealed pixels pasted in; `variogram`: the variogram
     score of order ½ of that image averaged over 7 × 7 places (Scheuerer and Hamill 2015), whose pairs weigh alike;
-    `psnr`: of the mean over draws, with the revealed pixels pasted in, dB.
+    `psnr`: of the mean over draws, with the revealed pixels pasted in, dB; `log_likelihood`: of all pixels, nats, as
+    the Neural Process Family has it (Dubois, Gordon and Foong 2020): the logarithm of the mean over draws of a Gaussian
+    whose deviation is that of the noise, and at least `LEAST_DEVIATION`, which revealed pixels have.
 
     **Arguments:** `images`: float32 [N, H, W, C]; `masks`: bool [N, H, W, 1]; `key`: of draws and noise.
     """
@@ -72,7 +76,19 @@ def _score(predict, noise, images, masks, key):
         "energy": _by_image(scoringrules.es_ensemble, images.reshape(len(images), -1), few, estimator="fair"),
         "variogram": _by_image(scoringrules.vs_ensemble, _pooled(images[None])[0], small, p=0.5),
         "psnr": psnr,
+        "log_likelihood": _log_likelihood(draws, noise, images, masks),
     }
+
+
+def _log_likelihood(draws, noise, images, masks):
+    """log mean over draws of N(x | draw, σ²), nats an image: float64 [N]."""
+    masks, nats = np.broadcast_to(masks, images.shape), []
+    for draw in draws:
+        deviation = np.where(masks, LEAST_DEVIATION, np.maximum(noise.deviation(draw), LEAST_DEVIATION))
+        error = np.where(masks, 0, draw - images) / deviation
+        densities = -0.5 * np.float64(error) ** 2 - np.log(deviation * np.sqrt(2 * np.pi))
+        nats.append(densities.sum((1, 2, 3)))
+    return logsumexp(nats, axis=0) - np.log(len(nats))
 
 
 def _by_image(rule, truth, draws, **options):

@@ -33,6 +33,11 @@ class PixelNoise:
         self._edges = [(predicted[left[-1]] + predicted[right[0]]) / 2 for left, right in itertools.pairwise(bins)]
         self._residuals = [residuals[part[:: max(1, len(part) // _MOST_RESIDUALS)]] for part in bins]
 
+    def deviation(self, predicted):
+        """Root mean square residual of predictions like these: float32 of their shape."""
+        sizes = np.array([np.sqrt(np.mean(np.square(part, dtype=np.float64))) for part in self._residuals], np.float32)
+        return sizes[np.searchsorted(self._edges, np.ravel(predicted))].reshape(np.shape(predicted))
+
     def __call__(self, predicted, generator):
         """Intensities that may be observed where `predicted` is: float32 of its shape, clipped to [0, 1].
 

@@ -24,6 +24,11 @@ def test_masks_reveal_what_their_name_says(masks, count, revealed):
     assert set(found.sum((1, 2, 3))) <= set(revealed)
 
 
+def test_contexts_have_any_number_of_pixels_up_to_thirty_percent():
+    counts = given_pixels.MASKS["context"][0](KEYS, None, 8, 6).sum((1, 2, 3))
+    assert set(counts) == set(range(15))  # 0.3 of 48 is 14.4
+
+
 def test_every_half_occurs_as_often():
     halves, number = np.unique(given_pixels.MASKS["half"][0](KEYS, None, 8, 6), axis=0, return_counts=True)
     assert len(halves) == 4

@@ -73,3 +73,21 @@ def test_revealed_pixels_do_not_count_and_nothing_hidden_is_nan():
     assert np.isnan(found["mse"][0])
     assert np.nanmax(found["mse"]) == 0
     assert found["psnr"][1] == np.inf
+
+
+def test_the_log_likelihood_is_that_of_a_mixture_over_draws():
+    """Two draws, by hand: a Gaussian a pixel, of the deviation of the noise or the least one, revealed pixels exact."""
+    draws = np.stack([np.full_like(TRUTH, 0.4), np.full_like(TRUTH, 0.55)])
+    noise = fit_noise(lambda images, masks, key: draws[:1], TRUTH, np.zeros_like(MASKS), jax.random.key(0))
+    deviation = np.sqrt(np.mean((TRUTH - 0.4) ** 2))
+    found = score(lambda images, masks, key: draws[:, : len(images)], noise, TRUTH, MASKS, jax.random.key(1))
+    densities = np.where(
+        MASKS, stats.norm.logpdf(0, 0, 0.01), stats.norm.logpdf(TRUTH, draws, deviation)
+    ).sum((2, 3, 4))
+    expected = np.log(np.exp(densities - densities.max(0)).mean(0)) + densities.max(0)
+    np.testing.assert_allclose(found["log_likelihood"], expected, rtol=1e-5)
+
+
+def test_no_pixel_is_surer_than_the_least_deviation_allows():
+    found = score(lambda images, masks, key: images[None], NO_NOISE, TRUTH, MASKS, jax.random.key(1))
+    np.testing.assert_allclose(found["log_likelihood"], 90 * stats.norm.logpdf(0, 0, 0.01), rtol=1e-5)

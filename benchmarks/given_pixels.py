@@ -225,7 +225,8 @@ def table(rows):
         ours = {(row["seed"], row["trial"]): row["mse"] for row in here if row["predictor"] == "mtvae"}
         for name in dict.fromkeys(row["predictor"] for row in here):
             some = [row for row in here if row["predictor"] == name]
-            mean = {key: np.mean([row.get(key, np.nan) for row in some]) for key in shown}  # rows of earlier versions lack some
+            # Rows of earlier versions lack some
+            mean = {key: np.mean([row.get(key, np.nan) for row in some]) for key in shown}
             figures = [f"{mean[key]:{_FORMATS.get(key, '.3f')}}" for key in shown[1:]]
             pairs = [(row["mse"], ours.get((row["seed"], row["trial"]))) for row in some]
             apart = _interval([theirs - own for theirs, own in pairs if own is not None])

@@ -284,6 +284,17 @@ COUNTS = {
 }
 
 
+def describe_masks(config, num_pixels):
+    """Returns what a run reveals in training, in words; None for a method that sees no pixels."""
+    law = METHODS[config.model.method].counts
+    if law is None:
+        return None
+    settings, law = config.conditioning, COUNTS[law]
+    if SAMPLINGS[settings.sampling].any_number(law):
+        return f"any number of {number_of(num_pixels, 'pixel')} revealed, {settings.sampling} sampling"
+    return f"{law.describe(settings, num_pixels)}, {settings.sampling} sampling"
+
+
 def draw_masks(config, keys, height, width, count=None, exponent=None):
     """Draws the masks of a batch, as the config's method and sampling type have them (thesis 3.2.1, 3.3.1).
 

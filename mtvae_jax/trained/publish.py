@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax import struct
 
-from mtvae_jax.conditioning import COUNTS
+from mtvae_jax.conditioning import describe_masks
 from mtvae_jax.config import model_name
 from mtvae_jax.errors import UserError
 from mtvae_jax.trained.model import load
@@ -148,12 +148,8 @@ def _cell(text):
 
 
 def _masks(model):
-    counts = model.method.counts
-    if counts is None:
-        return "none, it sees no pixels"
     height, width, _ = model.image_shape
-    settings = model.config.conditioning
-    return f"{COUNTS[counts].describe(settings, height * width)}, {settings.sampling} sampling"
+    return describe_masks(model.config, height * width) or "none, it sees no pixels"
 
 
 def main():

@@ -3,10 +3,9 @@
 
 import jax
 
-from mtvae_jax.conditioning import COUNTS
+from mtvae_jax.conditioning import describe_masks
 from mtvae_jax.config import model_name, run_hash
 from mtvae_jax.errors import UserError, number_of
-from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, count_parameters, grid_size
 from mtvae_jax.models.latents import LATENTS
 from mtvae_jax.objective import Objective
@@ -166,7 +165,6 @@ class FirstStage:
 def headline(config, dataset, parameters):
     """Returns what is trained on which images and device, in a few lines."""
     height, width, channels = dataset.image_shape
-    method, conditioning = METHODS[config.model.method], config.conditioning
     parts = ", ".join(f"{name} {count:,}" for name, count in parameters.items() if name != "total")
     yield (
         f"{model_name(config)} on {dataset.name}, {height}×{width}×{channels}: {len(dataset.train):,} training, "
@@ -177,7 +175,6 @@ def headline(config, dataset, parameters):
         yield f"WARNING: {remark}"
     yield f"{number_of(parameters['total'], 'parameter')} ({parts})"
     yield LATENTS[config.model.latent].describe(config, grid_size(config, dataset.image_shape))
-    if method.counts is not None:
-        counts = COUNTS[method.counts].describe(conditioning, height * width)
-        yield f"{counts}, {conditioning.sampling} sampling"
+    if (masks := describe_masks(config, height * width)) is not None:
+        yield masks
     yield f"on {environment.device()}"

@@ -34,11 +34,12 @@ def fit_noise(predict, images, masks, key):
 def score(predict, noise, images, masks, key):
     """Scores of a predictor, an image: name → float64 [N], means over its hidden values; NaN where none is hidden.
 
-    `mse` of the mean over draws; fair `crps`; `coverage_50`, `_80`, `_95`: the share of central intervals that hold the
-    truth; `energy`: the fair energy score of the image with the revealed pixels pasted in; `variogram`: the variogram
-    score of order ½ of that image averaged over 7 × 7 places (Scheuerer and Hamill 2015), whose pairs weigh alike;
-    `psnr`: of the mean over draws, with the revealed pixels pasted in, dB; `log_likelihood`: of all pixels, nats, as
-    the Neural Process Family has it (Dubois, Gordon and Foong 2020): the logarithm of the mean over draws of a Gaussian
+    `mse` of the mean over draws, `mse_endless` of the mean of endlessly many, by an unbiased estimate; fair `crps`;
+    `coverage_50`, `_80`, `_95`: the share of central intervals that hold the truth; `energy`: the fair energy score
+    of the image with the revealed pixels pasted in; `variogram`: the variogram score of order ½ of that image
+    averaged over 7 × 7 places (Scheuerer and Hamill 2015), whose pairs weigh alike; `psnr`: of the mean over draws,
+    with the revealed pixels pasted in, dB; `log_likelihood`: of all pixels, nats, as the Neural Process Family has
+    it (Dubois, Gordon and Foong 2020): the logarithm of the mean over draws of a Gaussian
     whose deviation is that of the noise, and at least `LEAST_DEVIATION`, which revealed pixels have.
 
     **Arguments:** `images`: float32 [N, H, W, C]; `masks`: bool [N, H, W, 1]; `key`: of draws and noise.
@@ -71,6 +72,7 @@ def _score(predict, noise, images, masks, key):
         psnr = -10 * np.log10(np.where(hidden, error, 0).mean((1, 2, 3), dtype=np.float64))
     return {
         "mse": mean(error),
+        "mse_endless": mean(error - draws.var(0, ddof=1) / len(draws) if len(draws) > 1 else error),
         "crps": mean(crps(observed, images)),
         **{f"coverage_{level}": mean(np.abs(np.asarray(u) - 0.5) <= level / 200) for level in LEVELS},
         "energy": _by_image(scoringrules.es_ensemble, images.reshape(len(images), -1), few, estimator="fair"),

@@ -13,7 +13,7 @@ from mtvae_jax.models.layers import BATCH_AXIS, NormActivation
 _HIDDEN = 512
 _BLOCKS = 2
 
-_IMAGES = 20_000
+_IMAGES, _VALUES = 20_000, 2**27  # that the fit looks at: as many images, or half a gigabyte of their values
 _ROUNDS = 60
 _LEAST_NOISE = 2e-4  # a variance: pixels that are nearly the same in all images do not outweigh the rest
 
@@ -82,12 +82,14 @@ def posterior(m, mean, loadings, noise):
 def fit_factors(images, factors, key):
     """Fits factor analysis to images by expectation-maximisation (Rubin and Thayer 1982).
 
-    **Arguments:** `images`: uint8 [N, H, W, C], of which at most `_IMAGES` are used; `factors`: their number, K;
-    `key`: of the start.
+    **Arguments:** `images`: uint8 [N, H, W, C], of which an even share is used where they are many; `factors`: their
+    number, K; `key`: of the start.
     **Returns:** {"mean": [H, W, C], "loadings": [H·W·C, K], "noise": [H, W, C]}, float32, for values in [0, 1].
     """
     shape = images.shape[1:]
-    chosen = images[:: -(-len(images) // _IMAGES)].reshape(-1, int(np.prod(shape)))
+    size = int(np.prod(shape))
+    most = max(1, min(_IMAGES, _VALUES // size))
+    chosen = images[:: -(-len(images) // most)].reshape(-1, size)
     mean = chosen.mean(0, dtype=np.float64).astype(np.float32) / 255
     loadings, noise = _expectation_maximisation(jnp.asarray(chosen), mean, factors, key)
     return {"mean": jnp.reshape(mean, shape), "loadings": loadings, "noise": noise.reshape(shape)}

@@ -22,6 +22,10 @@ def test_of_draws_from_the_truth_s_distribution():
     found = score(ideal, NO_NOISE, TRUTH, MASKS, jax.random.key(1))
     assert all(values.shape == (40,) for values in found.values())
     assert found["mse"].mean() == pytest.approx(0.01 * (1 + 1 / 64), rel=0.05)
+    assert found["mse_endless"].mean() == pytest.approx(0.01, rel=0.05)
+    few = score(lambda *seen: ideal(*seen)[:2], NO_NOISE, TRUTH, MASKS, jax.random.key(1))
+    assert few["mse"].mean() == pytest.approx(0.015, rel=0.05)
+    assert few["mse_endless"].mean() == pytest.approx(0.01, rel=0.05)
     assert found["crps"].mean() == pytest.approx(0.1 / np.sqrt(np.pi), rel=0.05)  # of N(0, σ²) against itself: σ/√π
     for level in (50, 80, 95):
         assert found[f"coverage_{level}"].mean() == pytest.approx(level / 100, abs=0.02)

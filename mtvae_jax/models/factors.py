@@ -14,7 +14,7 @@ _HIDDEN = 512
 _BLOCKS = 2
 
 _IMAGES, _VALUES = 20_000, 2**27  # that the fit looks at: as many images, or half a gigabyte of their values
-_ROUNDS = 60
+_ROUNDS = 200
 _LEAST_NOISE = 2e-4  # a variance: pixels that are nearly the same in all images do not outweigh the rest
 
 
@@ -96,20 +96,20 @@ def fit_factors(images, factors, key):
 
 
 @functools.partial(jax.jit, static_argnums=2)
+@jax.default_matmul_precision("highest")
 def _expectation_maximisation(images, mean, factors, key):
     x = images.astype(jnp.float32) / 255 - mean
-    variance = jnp.mean(x**2, axis=0)
-    identity = jnp.eye(factors)
+    variance, identity = jnp.mean(x**2, axis=0), jnp.eye(factors)
+    products = x.T @ x / len(x) if x.shape[1] <= len(x) else None
 
     def improve(_, fitted):
         loadings, noise = fitted
         weighed = loadings / noise[:, None]
         covariance = jnp.linalg.inv(identity + loadings.T @ weighed)
-        f = x @ (weighed @ covariance)
-        crossed = x.T @ f / len(x)
-        loadings = jnp.linalg.solve(covariance + f.T @ f / len(x), crossed.T).T
+        to_f = weighed @ covariance  # E[f|x] = xᵀ to_f
+        crossed = x.T @ (x @ to_f) / len(x) if products is None else products @ to_f  # the mean of x fᵀ
+        loadings = jnp.linalg.solve(covariance + to_f.T @ crossed, crossed.T).T
         return loadings, jnp.maximum(variance - jnp.sum(loadings * crossed, axis=1), _LEAST_NOISE)
 
     start = jnp.sqrt(variance / factors)[:, None] * jax.random.normal(key, (len(variance), factors))
-    with jax.default_matmul_precision("highest"):
-        return jax.lax.fori_loop(0, _ROUNDS, improve, (start, jnp.maximum(variance, _LEAST_NOISE)))
+    return jax.lax.fori_loop(0, _ROUNDS, improve, (start, jnp.maximum(variance, _LEAST_NOISE)))

@@ -63,6 +63,15 @@ def test_fit_finds_the_covariance_that_the_images_have():
     np.testing.assert_allclose(fitted["mean"].reshape(-1), images.mean(0) / 255, atol=1e-6)
 
 
+def test_few_images_of_many_values_are_fitted_alike():
+    """As many images three times over are more than their values, and have the same moments."""
+    mean, loadings, noise = analysis(5, (5, 5, 2), 3)
+    images = np.clip(drawn(6, mean, loadings, noise, 20) * 255, 0, 255).astype(np.uint8).reshape(-1, 5, 5, 2)
+    few, many = (fit_factors(some, 3, jax.random.key(0)) for some in (images, np.concatenate([images] * 3)))
+    for name, value in few.items():
+        np.testing.assert_allclose(value, many[name], atol=2e-3)
+
+
 def test_values_that_never_differ_are_no_ground_for_certainty():
     images = np.zeros((50, 3, 3, 1), np.uint8)
     images[:, 0, 0] = np.arange(50)[:, None]

@@ -4,6 +4,10 @@
 
 No model of the thesis; beside `pixels_gauss.py`, whose network for any number of pixels it has, its draws are of codes
 on a grid, so that what the revealed pixels leave open may have several shapes.
+
+MNIST with --config.conditioning.sampling=mixture and --config.train.epochs=8, validation images (2026-11-29): error
+0.0021 from the codes and 0.0015 from codes and pixels, 27 minutes on one CPU core. The second stage has not been
+trained to its end.
 """
 
 from mtvae_jax.config import thesis_config

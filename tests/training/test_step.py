@@ -147,8 +147,9 @@ def test_replicates_train_as_each_would_alone(latent, method, make_run, digits):
         for name in ("params", "batch_stats", "metrics"):
             pairs = zip(*(jax.tree.leaves(getattr(state, name)) for state in (found, one)), strict=True)
             apart = np.concatenate([np.ravel(np.abs(a - b) / max(np.abs(b).max(), 1.0)) for a, b in pairs])
-            # Another order of summing, which Adam's first steps make much of where a gradient is nearly nothing.
-            assert apart.max() < 2e-3
+            # Another order of summing, which Adam's first steps make much of where a gradient is nearly nothing: up to
+            # the learning rate each. On one core the largest of 357,482 is 0.0023.
+            assert apart.max() < 4e-3
             assert apart.mean() < 2e-5
     different = max(jax.tree.leaves(together.params), key=np.size)
     assert np.abs(different[0] - different[1]).max() > 1e-3

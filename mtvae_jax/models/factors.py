@@ -60,6 +60,8 @@ class FactorGuess(nn.Module):
         return guess.reshape(m.shape[0], *shape)
 
 
+# Rounded to TF32, as products on GPUs are, the precision might no longer be positive definite.
+@jax.default_matmul_precision("highest")
 def posterior(m, mean, loadings, noise):
     """Returns mean and standard deviations of p(f|m), float32 [B, K] each.
 

@@ -52,6 +52,13 @@ def test_posterior_is_that_of_the_joint_gaussian(seed, count):
     np.testing.assert_allclose(deviation[0], deviations, atol=2e-4)
 
 
+def test_no_product_of_the_posterior_is_rounded_on_any_device():
+    parts = (jnp.zeros((2, *SHAPE[:2], SHAPE[2] + 1)), jnp.zeros(24), jnp.zeros((24, FACTORS)), jnp.ones(24))
+    products = [line for line in jax.jit(posterior).lower(*parts).as_text().splitlines() if "dot_general" in line]
+    assert products
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+
+
 def test_fit_finds_the_covariance_that_the_images_have():
     mean, loadings, noise = analysis(0)
     images = np.clip(np.rint(drawn(1, mean, loadings * 0.5, noise, 20_000) * 255), 0, 255).astype(np.uint8)

@@ -9,6 +9,7 @@ from flax import linen as nn
 from jax import lax
 
 from mtvae_jax.models.layers import BATCH_AXIS, NormActivation
+from mtvae_jax.ops.backend import backend
 
 _HIDDEN = 512
 _BLOCKS = 2
@@ -72,13 +73,22 @@ def posterior(m, mean, loadings, noise):
     rows, columns = np.tril_indices(factors)
     pairs = (loadings[:, rows] * loadings[:, columns] / noise[:, None]).reshape(known.shape[1], channels, -1).sum(1)
     precision = jnp.zeros((batch, factors, factors)).at[:, rows, columns].set(known @ pairs, unique_indices=True)
-    factor = jnp.linalg.cholesky(precision + jnp.eye(factors), symmetrize_input=False)
+    inverse = _inverse_factors(precision + jnp.eye(factors))
     centred = m[..., :-1].reshape(batch, -1) - jnp.repeat(known, channels, axis=1) * mean
-    inverse = lax.linalg.triangular_solve(
-        factor, jnp.broadcast_to(jnp.eye(factors), factor.shape), left_side=True, lower=True
-    )
     whitened = jnp.einsum("bij,bj->bi", inverse, centred / noise @ loadings)
     return jnp.einsum("bji,bj->bi", inverse, whitened), jnp.sqrt(jnp.sum(inverse**2, axis=1))
+
+
+def _inverse_factors(matrices):
+    """L⁻¹ of positive definite matrices L Lᵀ [B, K, K], of which the lower triangles are read; not differentiated."""
+
+    def invert(matrix):
+        factor = lax.linalg.cholesky(matrix, symmetrize_input=False)
+        return lax.linalg.triangular_solve(factor, jnp.eye(len(matrix)), left_side=True, lower=True)
+
+    # One after another for replicas too. A batching rule of one's own cannot be differentiated, whatever is behind it.
+    one_by_one = jax.custom_batching.sequential_vmap(lambda matrices: lax.map(invert, matrices))
+    return (jax.vmap(invert) if backend().matrices_together else one_by_one)(lax.stop_gradient(matrices))
 
 
 def fit_factors(images, factors, key):

@@ -7,6 +7,7 @@ import numpy as np
 from mtvae_jax.models import build_model
 from mtvae_jax.models.factors import fit_factors
 from mtvae_jax.objective import Objective, intensities
+from mtvae_jax.process.distributed import on_main
 from mtvae_jax.randomness import Purpose
 
 _NUM_IMAGES = 256
@@ -61,13 +62,17 @@ def _factors(objective, images):
     if not factors:
         return None
 
+    # How it is rounded depends on the threads that a host has.
+    @on_main
+    def fit():
+        key = jax.random.fold_in(objective.base_key, Purpose.FACTORS)
+        return jax.device_get(fit_factors(images, factors, key))
+
     def start(state):
-        fitted = None
+        fitted = fit()
 
         def put(statistics):
-            nonlocal fitted
             if "loadings" in statistics:
-                fitted = fitted or fit_factors(images, factors, jax.random.fold_in(objective.base_key, Purpose.FACTORS))
                 return statistics | fitted
             return {name: put(part) if isinstance(part, dict) else part for name, part in statistics.items()}
 

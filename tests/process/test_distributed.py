@@ -112,6 +112,24 @@ def test_two_processes_train_as_two_devices_to_the_bit_and_as_one_to_rounding(mo
             np.testing.assert_allclose(one[name], processes[name], rtol=1e-3, atol=1e-6, err_msg=name)
 
 
+def test_two_devices_and_two_processes_train_with_a_first_guess_as_one_does(tmp_path):
+    program, model = "tests/programs/few_steps.py", ("gaussian", "single_decoder", "uniform")
+    results = finish([
+        start(program, *model, f"{devices}.npz", "64", cwd=tmp_path, devices=devices) for devices in (1, 2)
+    ])  # fmt: skip
+    results += finish(start_two(program, *model, "processes.npz", "64", folders=[tmp_path] * 2))
+    assert [(status, errors) for status, _, errors in results] == [(0, "")] * 4
+    one, *others = (np.load(tmp_path / f"{name}.npz") for name in ("1", "2", "processes"))
+    assert np.abs(one["batch_stats/context/guess/loadings"]).max() > 0.01
+    # How many threads a process has decides how the fit is rounded.
+    for other in others:
+        for name in one.files:
+            if name.startswith("first/batch_stats/"):
+                np.testing.assert_allclose(one[name], other[name], rtol=1e-3, atol=1e-4, err_msg=name)
+            elif name.startswith("val/"):
+                np.testing.assert_allclose(one[name], other[name], rtol=1e-2, atol=1e-6, err_msg=name)
+
+
 RUN = [
     f"--config={ROOT / 'configs' / 'gauss_semi.py'}:npz:digits.npz",
     "--config.model.hidden_dims=8",

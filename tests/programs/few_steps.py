@@ -1,6 +1,6 @@
 """Trains a few steps on the devices and processes that the environment names.
 
-    python few_steps.py LATENT METHOD SAMPLING OUT.npz
+    python few_steps.py LATENT METHOD SAMPLING OUT.npz [FACTORS]
 
 OUT.npz is the state after the first step, under `first/`, and at the end, each with the metrics of an evaluation.
 
@@ -25,10 +25,12 @@ from mtvae_jax.training.optimizer import make_optimizer
 from mtvae_jax.training.start import start_from_data
 from mtvae_jax.training.step import init_state, make_train_steps
 
-latent, method, sampling, out = sys.argv[1:]
+latent, method, sampling, out = sys.argv[1:5]
 distributed.start()
 dataset = load_dataset("mnist_sample", max_train=320)
 config = small_config(method, latent=latent, conditioning__sampling=sampling)
+if len(sys.argv) > 5:
+    config.model.merge, config.model.factors = "context", int(sys.argv[5])
 if latent == "vq":
     config.model.codebook_ema, config.model.codebook_restart = 0.2, 0.6
 config = resolve(config, dataset.image_shape)

@@ -85,7 +85,9 @@ class MultitaskVAE(nn.Module):
         return unconditioned, conditioned
 
     def sample(self, keys, m, labels=None):
-        """Draws from p(z|m), where it is learned along with the rest: z float32 [B, Z], image b from keys[b]."""
+        """Draws from p(z|m), where it is learned along with the rest: z float32 [S·B, Z], one from each key, for S
+        draws.
+        """
         return self.prior.sample(keys, self.see(m), labels)
 
     def prior_sample(self, key, num):

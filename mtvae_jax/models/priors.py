@@ -21,7 +21,7 @@ from mtvae_jax.models.context import GridContext
 from mtvae_jax.models.encoder import Encoder
 from mtvae_jax.models.latents import build_latent, grid_size
 from mtvae_jax.models.layers import BATCH_AXIS
-from mtvae_jax.models.merge import MERGES
+from mtvae_jax.models.merge import MERGES, for_each_draw
 from mtvae_jax.models.pixelcnn import GatedPixelCNN
 
 # Residual layers after those of stride 2 let every position see revealed pixels from far away.
@@ -117,9 +117,18 @@ class KnowsClasses:
         revealed = jnp.any(m[..., -1:] != 0, axis=(1, 2))
         return frequencies + jnp.where(revealed, self.label(hidden), 0.0)
 
+    def _for_draws(self, keys, m, labels):
+        """Features of m, and labels from p(y|m) where none are given, a row for each key: S draws for every row of m.
+        """
+        features = self._features(m, False)
+        if labels is None and self.num_classes:
+            labels = self._draw_labels(keys, features, m)
+        return [None if rows is None else for_each_draw(rows, len(keys)) for rows in (features, labels)]
+
     def _draw_labels(self, keys, features, m):
-        """int32 [B], from p(y|m)."""
-        logits = self._label_logits(features, m, keys.shape[0])
+        """int32 [S·B], from p(y|m)."""
+        num = len(keys) if features is None else len(features)
+        logits = for_each_draw(self._label_logits(features, m, num), len(keys))
         return jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, _LABEL), row))(keys, logits)
 
 
@@ -173,13 +182,10 @@ class CodePrior(KnowsClasses, nn.Module):
         return nats + cross_entropy(label_logits, labels)
 
     def sample(self, keys, m=None, labels=None):
-        """Returns codes int32 [B, h, w], image b from keys[b]; where there are classes but no `labels`, of a label from
-        p(y|m).
+        """Returns codes int32 [S·B, h, w] for m or labels of B rows, one from each key; where there are classes but no
+        `labels`, of a label from p(y|m).
         """
-        features = self._features(m, False)
-        if labels is None and self.num_classes:
-            labels = self._draw_labels(keys, features, m)
-        return self.pixelcnn.sample(keys, self.grid, features, labels)
+        return self.pixelcnn.sample(keys, self.grid, *self._for_draws(keys, m, labels))
 
 
 class GaussianPrior(KnowsClasses, nn.Module):
@@ -228,13 +234,10 @@ class GaussianPrior(KnowsClasses, nn.Module):
         return nats + cross_entropy(self._label_logits(features, m, len(moments)), labels)
 
     def sample(self, keys, m=None, labels=None):
-        """Returns z float32 [B, Z], image b from keys[b]; where there are classes but no `labels`, of a label from
-        p(y|m).
+        """Returns z float32 [S·B, Z] for m or labels of B rows, one from each key; where there are classes but no
+        `labels`, of a label from p(y|m).
         """
-        features = self._features(m, False)
-        if labels is None and self.num_classes:
-            labels = self._draw_labels(keys, features, m)
-        mean, factor = self._parameters(features, labels)
+        mean, factor = self._parameters(*self._for_draws(keys, m, labels))
         noise = jax.vmap(lambda key: jax.random.normal(key, (self.latent_dim,)))(keys)
         solve = jax.vmap(lambda factor, noise: jax.scipy.linalg.solve_triangular(factor, noise, trans=1, lower=True))
         return mean + solve(factor, noise)

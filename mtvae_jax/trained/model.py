@@ -16,13 +16,13 @@ from mtvae_jax.models import build_model, init_variables
 from mtvae_jax.objective import reconstruct_unconditioned
 from mtvae_jax.process.environment import own_numbers
 from mtvae_jax.trained.acquisition import greedy_pixels
+from mtvae_jax.trained.batches import batched, batched_draws
 from mtvae_jax.trained.inputs import as_array, as_images, check_count, check_key, without_hidden
 from mtvae_jax.trained.masks import unlike_training
 from mtvae_jax.trained.prior import LearnedPrior, load_prior
 from mtvae_jax.workdir.checkpoints import read_checkpoint
 from mtvae_jax.workdir.directory import read_run, user_path
 
-_BATCH_SIZES = (1, 4, 16, 64, 256)  # a program each
 LEAST_VARIANCE = 1e-4  # of a pixel's noise; codes have no variance of their own
 
 
@@ -50,6 +50,12 @@ def _prior_sample(network, variables, key, num):
 _decode_alone = jax.jit(reconstruct_unconditioned, static_argnums=(0, 1, 2))
 _condition = jax.jit(condition)
 _keys = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))  # those of `image_keys`, by the images' positions
+
+
+@jax.jit
+def _draw_keys(key, places):
+    """Keys of places int [R, 2]: which draw, of which image."""
+    return jax.vmap(lambda place: jax.random.fold_in(jax.random.fold_in(key, place[0]), place[1]))(places)
 
 
 class Model:
@@ -124,7 +130,7 @@ class Model:
             if z.shape[1:] != tuple(grid) or len(z) == 0 or z.min() < 0 or z.max() > most:
                 shape = ", ".join(map(str, grid))
                 raise UserError(f"z: codes must have the shape (N, {shape}), N at least 1, and lie in 0 … {most}")
-            z = _batched(lambda codes: _embed(network, self.variables, codes), z.astype(np.int32))
+            z = batched(lambda codes: _embed(network, self.variables, codes), z.astype(np.int32))
         shape = self._z_shape()
         if z.shape[1:] != shape or len(z) == 0 or not np.issubdtype(z.dtype, np.floating) or not np.isfinite(z).all():
             raise UserError(f"z: must be finite floats of shape ({', '.join(map(str, ('N', *shape)))}), as encode "
@@ -194,7 +200,7 @@ class Model:
             keys = None if key is None else _keys(key, position)
             return getattr(_encode(self._network, self.variables, images, keys), part)
 
-        return _batched(encode, images, np.arange(len(images)))
+        return batched(encode, images, np.arange(len(images)))
 
     @own_numbers
     def reconstruct(self, images, mask=None, num_samples=1, key=None):
@@ -217,11 +223,10 @@ class Model:
                 "must be 1, or use sample, which draws codes from the prior"
             )
         m = self._revealed(images, mask)
-        draws = []
-        for sample in range(num_samples):
-            z = self._encoded("z", images, None if key is None else jax.random.fold_in(key, sample))
-            draws.append(self._decode(z, m))
-        return draws[0] if num_samples == 1 else np.stack(draws)
+        if num_samples == 1:
+            return self._decode(self._encoded("z", images, None if key is None else jax.random.fold_in(key, 0)), m)
+        z = [self._encoded("z", images, jax.random.fold_in(key, sample)) for sample in range(num_samples)]
+        return self._decode_draws(np.stack(z), m)
 
     @own_numbers
     def sample(self, n, key, images=None, mask=None, *, labels=None, prior=None):
@@ -254,12 +259,9 @@ class Model:
         labels = self._labels(n if images is None else len(images), labels, prior)
         if images is None:
             self._revealed(np.zeros((0, *self.image_shape), np.float32), None)
-            return self._decode(self._draw(prior, key, n, None, labels), None)
+            return self._decode(self._draw(prior, key, n, labels), None)
         m = self._revealed(images, mask)
-        num = len(images)
-        return np.stack(
-            [self._decode(self._draw(prior, jax.random.fold_in(key, i), num, m, labels), m) for i in range(n)]
-        )
+        return self._decode_draws(self._draw_given(prior, key, n, m, labels), m)
 
     @own_numbers
     def next_pixels(self, images, mask, n, key, *, draws=64):
@@ -305,16 +307,30 @@ class Model:
             raise UserError("prior = 'unconditional': needs a second stage that has learned p(z)")
         return prior
 
-    def _draw(self, prior, key, num, m, labels):
+    def _draw(self, prior, key, num, labels):
         """`num` draws of z."""
         if prior == "untrained" or (prior == "unconditional" and self._knows_prior and labels is None):
             more = 1 << (int(num) - 1).bit_length()  # a program for each power of 2; the first are the same
             return np.asarray(_prior_sample(self._network, self.variables, key, more))[:num]
 
-        def draw(position, m, labels):
-            return _embed(self._network, self.variables, self.prior.sample(_keys(key, position), m, labels))
+        def draw(position, labels):
+            return self._embed(self.prior.sample(_keys(key, position), None, labels))
 
-        return _batched(draw, np.arange(num), m if prior == "conditional" else None, labels)
+        return batched(draw, np.arange(num), labels)
+
+    def _draw_given(self, prior, key, n, m, labels):
+        """`n` draws of z for each m, [n, N, …]."""
+        if prior != "conditional":
+            return np.stack([self._draw(prior, jax.random.fold_in(key, i), len(m), labels) for i in range(n)])
+
+        def draw(places, m, labels):
+            return self._embed(self.prior.sample(_draw_keys(key, places), m, labels))
+
+        places = np.stack(np.meshgrid(np.arange(n), np.arange(len(m)), indexing="ij"), axis=-1)
+        return batched_draws(draw, places, m, labels)
+
+    def _embed(self, drawn):
+        return _embed(self._network, self.variables, drawn)
 
     def _labels(self, num, labels, prior):
         """The labels that were given, int32 [num], or None."""
@@ -343,10 +359,17 @@ class Model:
         return labels.astype(np.int32)
 
     def _decode(self, z, m):
+        return self._decode_draws(z[None], m)[0]
+
+    def _decode_draws(self, z, m):
+        """z [S, N, …], and m [N, H, W, C+1] or None → images [S, N, H, W, C]."""
         network, variables = self._network, self.variables
-        if m is None:
-            return _batched(lambda z: _decode_alone(network, self.method, self.image_shape, variables, z), z)
-        return _batched(lambda z, m: _decode(network, variables, z, m), z, m)
+        if m is not None:
+            return batched_draws(lambda z, m: _decode(network, variables, z, m), z, m)
+        rows = batched(
+            lambda z: _decode_alone(network, self.method, self.image_shape, variables, z), z.reshape(-1, *z.shape[2:])
+        )
+        return rows.reshape(*z.shape[:2], *self.image_shape)
 
     def _revealed(self, images, mask):
         """m of the images for the conditional decoder, None for reconstruction from z alone."""
@@ -369,22 +392,11 @@ class Model:
             if unlike is not None:
                 self._warned.append(unlike)
                 warn(unlike)
-        return _batched(_condition, images, np.broadcast_to(mask, allowed[0]))
+        return batched(_condition, images, np.broadcast_to(mask, allowed[0]))
 
 def _both_or_neither(method, images, mask):
     if (images is None) != (mask is None):
         raise UserError(f"{method}: images and mask say together which pixels are known; give both or neither")
-
-
-def _batched(function, *arrays):
-    """Applies `function` to arrays [N, …], or None, in batches of few sizes; the rows that fill them up are cut off."""
-    num = len(arrays[0])
-    size = next((size for size in _BATCH_SIZES if size >= num), _BATCH_SIZES[-1])
-    results = []
-    for start in range(0, num, size):
-        rows = np.minimum(np.arange(start, start + size), num - 1)  # the tail repeats the last one
-        results.append(np.asarray(function(*[None if array is None else array[rows] for array in arrays])))
-    return np.concatenate(results)[:num]
 
 
 @own_numbers

@@ -54,7 +54,7 @@ class LearnedPrior:
         return prior
 
     def sample(self, keys, m=None, labels=None):
-        """Returns what the model decodes, codes int32 [B, h, w] or z [B, Z], image b from `keys[b]`.
+        """Returns what the model decodes, codes int32 [S·B, h, w] or z [S·B, Z], one from each key, for S draws.
 
         **Arguments:** `m`: float [B, H, W, C+1], None for nothing revealed; `labels`: int [B], where there are classes,
         None for labels from p(y|m).

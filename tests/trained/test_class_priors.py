@@ -179,6 +179,21 @@ def test_draws_depend_on_their_place_alone(method):
     np.testing.assert_allclose(either.sample(1, KEY, images, mask), every[:1], atol=1e-5)
 
 
+@pytest.mark.parametrize("latent", ["vq", "gaussian"])
+@pytest.mark.parametrize("labels", [None, np.array([3, 7])])
+def test_many_draws_for_the_same_pixels_are_those_of_each_alone(latent, labels):
+    prior = model("multi_decoder", COUNTS, latent).prior
+    m = np.random.default_rng(0).random((2, *SHAPE[:2], 2), np.float32)
+    keys = image_keys(KEY, 6)
+    together = prior.sample(keys, m, labels)
+    for draw in range(3):
+        for image in range(2):
+            one = [None if rows is None else rows[image : image + 1] for rows in (m, labels)]
+            place = 2 * draw + image
+            alone = prior.sample(keys[place : place + 1], *one)
+            np.testing.assert_allclose(together[place], alone[0], atol=1e-5)
+
+
 def test_samples_without_labels_are_of_the_classes_of_training(monkeypatch):
     labels = drawn_labels(model("plain", COUNTS), monkeypatch, 2000, KEY)
     assert set(np.unique(labels)) == {3, 7}

@@ -68,15 +68,27 @@ def posterior(m, mean, loadings, noise):
 
     **Arguments:** `m`: float [B, H, W, C+1]; `mean`, `noise`: [H·W·C], `loadings`: [H·W·C, K] of the factor analysis.
     """
+    inverse = _inverse_factor_given(m, loadings, noise)
+    channels = m.shape[-1] - 1
+    centred = m[..., :-1].reshape(len(m), -1) - jnp.repeat(m[..., -1].reshape(len(m), -1), channels, axis=1) * mean
+    whitened = jnp.einsum("bij,bj->bi", inverse, centred / noise @ loadings)
+    return jnp.einsum("bji,bj->bi", inverse, whitened), jnp.sqrt(jnp.sum(inverse**2, axis=1))
+
+
+@jax.default_matmul_precision("highest")
+def covariance_root(m, loadings, noise):
+    """Returns R, float32 [B, K, H·W·C], with Rᵀ R the covariance of W f given m; arguments as of `posterior`."""
+    return _inverse_factor_given(m, loadings, noise) @ loadings.T
+
+
+def _inverse_factor_given(m, loadings, noise):
+    """L⁻¹ [B, K, K] of the precision L Lᵀ of p(f|m)."""
     batch, channels, factors = m.shape[0], m.shape[-1] - 1, loadings.shape[-1]
     known = m[..., -1].reshape(batch, -1)
     rows, columns = np.tril_indices(factors)
     pairs = (loadings[:, rows] * loadings[:, columns] / noise[:, None]).reshape(known.shape[1], channels, -1).sum(1)
     precision = jnp.zeros((batch, factors, factors)).at[:, rows, columns].set(known @ pairs, unique_indices=True)
-    inverse = _inverse_factors(precision + jnp.eye(factors))
-    centred = m[..., :-1].reshape(batch, -1) - jnp.repeat(known, channels, axis=1) * mean
-    whitened = jnp.einsum("bij,bj->bi", inverse, centred / noise @ loadings)
-    return jnp.einsum("bji,bj->bi", inverse, whitened), jnp.sqrt(jnp.sum(inverse**2, axis=1))
+    return _inverse_factors(precision + jnp.eye(factors))
 
 
 def _inverse_factors(matrices):

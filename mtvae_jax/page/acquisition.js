@@ -3,14 +3,17 @@
 
 // The pixels to look at next: those that, once known, leave the least variance in the draws of the rest. What is
 // computed is documented in mtvae_jax/trained/acquisition.py.
-// draws: Float32Array [S · P · C]; mask: Uint8Array [P]; variance: of the noise of a pixel. Returns `count` pixels.
-function nextPixels(draws, mask, count, variance, C) {
-  const P = mask.length, D = P * C, S = draws.length / D, known = Uint8Array.from(mask), chosen = [];
+// draws: Float32Array [S · P · C]; mask: Uint8Array [P]; variance: of the noise of a pixel; root: of the covariance by
+// factor analysis, Float32Array [K · P · C] or null, and its share. Returns `count` pixels.
+function nextPixels(draws, mask, count, variance, C, root, share) {
+  const P = mask.length, D = P * C, num = draws.length / D, known = Uint8Array.from(mask), chosen = [];
+  const S = num + (root ? root.length / D : 0), own = Math.sqrt((root ? 1 - share : 1) / (num - 1));
   const centred = new Float32Array(S * D), deviations = new Float32Array(D * S); // by draws; by values
-  const { mean } = moments(draws, S, D);
+  const { mean } = moments(draws, num, D);
   for (let s = 0; s < S; s++) {
     for (let d = 0; d < D; d++) {
-      centred[s * D + d] = deviations[d * S + s] = (draws[s * D + d] - mean[d]) / Math.sqrt(S - 1);
+      centred[s * D + d] = deviations[d * S + s] = s < num ? (draws[s * D + d] - mean[d]) * own
+                                                           : root[(s - num) * D + d] * Math.sqrt(share);
     }
   }
   const gram = products(centred, S, centred, S, D);

@@ -16,6 +16,7 @@ from mtvae_jax.data.loading import OWN
 from mtvae_jax.errors import UserError, number_of
 from mtvae_jax.methods import METHODS
 from mtvae_jax.page.networks import describe, require_supported
+from mtvae_jax.trained.acquisition import LINEAR_SHARE
 from mtvae_jax.trained.model import LEAST_VARIANCE, Model
 from mtvae_jax.trained.prior import LearnedPrior
 
@@ -82,6 +83,7 @@ def _page(model, images, dataset, provenance, rounded):
         "graph": graph,
         "names": names,
         "variance": max(config.loss.variance or 0.0, LEAST_VARIANCE),
+        "linearShare": LINEAR_SHARE,
         "images": _base64(images, np.uint8),
         "masks": _base64(_training_masks(config, height, width), np.uint8),
         "check": _check(model, images[0]),

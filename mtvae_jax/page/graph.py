@@ -59,10 +59,10 @@ class Graph:
         return self._add("fill", [m, guess], num_outputs=num_layers + 1)
 
     def factors(self, m, mean, loadings, noise):
-        """Returns the mean of p(f|m), and with its standard deviations behind it, of
-        `mtvae_jax.models.factors.posterior`: two names."""
+        """Returns three names, see `mtvae_jax.models.factors.posterior`: the mean of p(f|m), that with the standard
+        deviations behind it, and L⁻¹."""
         weights = {"mean": mean, "loadings": loadings, "noise": noise}
-        return self._add("factors", [m], weights, num_outputs=2)
+        return self._add("factors", [m], weights, num_outputs=3)
 
     def normal(self, moments, noise):
         """μ + L⁻ᵀ noise [B, Z] for `moments` [B, Z (Z + 3) / 2]: μ, the logarithm of the diagonal of L, and what is

@@ -45,6 +45,14 @@ class Model {
     const z = run(this.ops, new Map(seen).set("noise", rows)).get(this.page.names.drawn).data;
     return this.reconstructConditioned(z, seen);
   }
+
+  // R, Float32Array [K · H · W · C], with Rᵀ R the covariance of the image by factor analysis; null without one.
+  linearRoot(seen) {
+    const guess = this.ops.find(({ op }) => op === "factors");
+    if (!guess) return null;
+    const inverse = seen.get(guess.outputs[2]), K = inverse.shape[1];
+    return products(inverse.data, K, guess.loadings, guess.loadings.length / K, K);
+  }
 }
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer;

@@ -184,10 +184,11 @@ function fill(m, guess, levels) {
 }
 
 // The posterior of the factors f of x = μ + W f + ε given the revealed pixels: the inverse of L, the Cholesky factor of
-// I + Wᵀ Ψ⁻¹ W over those pixels, gives its mean and its standard deviations; see models/factors.py.
+// I + Wᵀ Ψ⁻¹ W over those pixels, gives its mean and its standard deviations; all three are returned. See
+// models/factors.py.
 function factors({ shape: [batch, H, W, channels], data }, mean, loadings, noise) {
   const C = channels - 1, K = loadings.length / mean.length;
-  const means = value([batch, K]), both = value([batch, 2 * K]);
+  const means = value([batch, K]), both = value([batch, 2 * K]), inverses = value([batch, K, K]);
   for (let b = 0; b < batch; b++) {
     const L = new Float64Array(K * K), sums = new Float64Array(K);
     for (let i = 0; i < K; i++) L[i * K + i] = 1;
@@ -219,6 +220,7 @@ function factors({ shape: [batch, H, W, channels], data }, mean, loadings, noise
         white[i] += inverse[i * K + j] * sums[j];
       }
     }
+    inverses.data.set(inverse, b * K * K);
     for (let j = 0; j < K; j++) {
       let average = 0, variance = 0;
       for (let i = j; i < K; i++) {
@@ -229,7 +231,7 @@ function factors({ shape: [batch, H, W, channels], data }, mean, loadings, noise
       both.data[b * 2 * K + K + j] = Math.sqrt(variance);
     }
   }
-  return [means, both];
+  return [means, both, inverses];
 }
 
 function sumOfFour({ shape: [batch, H, W, C], data }) {

@@ -228,7 +228,7 @@ def _context(layers, m, sizes):
 def _guess(layers, m):
     """A `FactorGuess`."""
     mean, loadings, noise = (layers.statistic(name) for name in ("mean", "loadings", "noise"))
-    f, with_deviations = layers.graph.factors(m, mean, loadings, noise)
+    f, with_deviations, _ = layers.graph.factors(m, mean, loadings, noise)
     x, block = layers.dense(with_deviations, "in"), 0
     while f"hidden_{block}" in layers:
         hidden = layers.dense(layers.norm_activation(x, f"norm_in_{block}"), f"hidden_{block}")

@@ -55,14 +55,14 @@ function serve(model, post) {
       await new Promise((resume) => setTimeout(resume));
       if (latest !== id) return;
     }
-    finished = { id, draws, mask };
+    finished = { id, draws, mask, root: model.linearRoot(seen) };
     choose();
   }
 
   function choose() {
     if (asked === null || finished === null || asked.id !== finished.id) return;
-    const { id, draws, mask } = finished, channels = model.page.shape[2];
-    post({ id, pixels: nextPixels(draws, mask, asked.ask, model.page.variance, channels) });
+    const { id, draws, mask, root } = finished, { variance, shape, linearShare } = model.page;
+    post({ id, pixels: nextPixels(draws, mask, asked.ask, variance, shape[2], root, linearShare) });
     asked = null;
   }
 

@@ -4,11 +4,16 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+
+# Of the covariance that a factor analysis adds. Draws of few pixels are too sure: on 500 validation images of
+# Fashion-MNIST ten pixels chosen by both leave 10 % less error than by the draws alone.
+LINEAR_SHARE = 0.3
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def greedy_pixels(draws, mask, num_pixels, noise_variance):
+def greedy_pixels(draws, mask, num_pixels, noise_variance, linear_root=None):
     """Chooses pixels one by one, each by the largest expected fall of the variance of the whole image.
 
     Under the Gaussian with the covariance Σ of the draws, a pixel j that is measured with noise σ² lowers the total
@@ -18,17 +23,23 @@ def greedy_pixels(draws, mask, num_pixels, noise_variance):
 
     **Arguments:** `draws`: float [S, N, H, W, C], of images given the pixels of `mask`, S at least 2; `mask`: bool
     [N, H, W, 1], pixels that are not to be chosen again; `num_pixels`: K, at most as many as are hidden;
-    `noise_variance`: σ² > 0, squared intensity.
+    `noise_variance`: σ² > 0, squared intensity; `linear_root`: R, float [N, K, H·W·C]: Σ is then that of the draws and
+    Rᵀ R, the covariance by factor analysis, weighed by `LINEAR_SHARE`.
     **Returns:** int32 [N, K, 2], row and column, in the order in which they were chosen.
     """
     size, num, height, width, channels = draws.shape
     # [N, S, H·W, C]: deviations that multiply to the covariance
     deviations = (draws - draws.mean(0)).reshape(size, num, height * width, channels).swapaxes(0, 1)
     deviations = deviations.astype(jnp.float32) / jnp.sqrt(size - 1.0)
+    if linear_root is not None:
+        root = linear_root.reshape(num, -1, *deviations.shape[2:])
+        deviations = jnp.concatenate(
+            [np.sqrt(1 - LINEAR_SHARE) * deviations, np.sqrt(LINEAR_SHARE) * root.astype(jnp.float32)], axis=1
+        )
 
     def choose(carry, _):
         deviations, known = carry
-        flat = deviations.reshape(size, -1)
+        flat = deviations.reshape(len(deviations), -1)
         gram = jnp.matmul(flat, flat.T, precision="highest")
         ours = jnp.einsum("spc,spd->pcd", deviations, deviations, precision="highest")
         total = jnp.einsum("spc,st,tpd->pcd", deviations, gram, deviations, precision="highest")

@@ -13,6 +13,7 @@ from mtvae_jax.config import from_dict
 from mtvae_jax.errors import UserError, number_of, warn
 from mtvae_jax.methods import METHODS
 from mtvae_jax.models import build_model, init_variables
+from mtvae_jax.models.factors import covariance_root
 from mtvae_jax.objective import reconstruct_unconditioned
 from mtvae_jax.process.environment import own_numbers
 from mtvae_jax.trained.acquisition import greedy_pixels
@@ -49,6 +50,7 @@ def _prior_sample(network, variables, key, num):
 
 _decode_alone = jax.jit(reconstruct_unconditioned, static_argnums=(0, 1, 2))
 _condition = jax.jit(condition)
+_covariance_root = jax.jit(covariance_root)
 _keys = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))  # those of `image_keys`, by the images' positions
 
 
@@ -268,8 +270,9 @@ class Model:
         """Returns the `n` pixels of each image whose values would say most about the rest, given those that `mask`
         reveals.
 
-        They are those that lower the variance of draws of p(x|m) most, see `acquisition.greedy_pixels`: nothing is
-        trained for it, and the hidden pixels are never looked at. Chosen one at a time, each after a look at the one
+        They are those that lower the variance of draws of p(x|m) most, and with `model.factors` what factor analysis
+        says of it, see `acquisition.greedy_pixels`: nothing is trained for it, and the hidden pixels are never looked
+        at. Chosen one at a time, each after a look at the one
         before, they are better than `n` at once.
 
         **Arguments:** `images`, `mask`: as in `sample`; `n`: at most as many as are hidden in each image; `key`: one
@@ -287,7 +290,15 @@ class Model:
         if n > hidden:
             raise UserError(f"n = {n}: an image has {number_of(hidden, 'hidden pixel')} left; must be at most {hidden}")
         variance = max(self.config.loss.variance or 0.0, LEAST_VARIANCE)
-        return np.asarray(greedy_pixels(sampled, mask, int(n), variance))
+        return np.asarray(greedy_pixels(sampled, mask, int(n), variance, self._linear_root(images, mask)))
+
+    def _linear_root(self, images, mask):
+        """What the first guess of the image knows of its covariance, [N, K, H·W·C]; None without one."""
+        if not self.config.model.factors:
+            return None
+        guess = self.variables["batch_stats"]["context"]["guess"]
+        m = self._revealed(as_images(without_hidden(images, mask), self.image_shape), mask)
+        return batched(lambda m: _covariance_root(m, guess["loadings"], guess["noise"].reshape(-1)), m)
 
     def _which_prior(self, prior, mask):
         """The prior asked for, or the best there is."""

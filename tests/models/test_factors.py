@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mtvae_jax.conditioning import condition
 from mtvae_jax.models.context import ContextNetwork, fill
-from mtvae_jax.models.factors import FactorGuess, fit_factors, posterior
+from mtvae_jax.models.factors import FactorGuess, covariance_root, fit_factors, posterior
 
 SHAPE, FACTORS = (4, 3, 2), 5
 
@@ -47,9 +47,13 @@ def test_posterior_is_that_of_the_joint_gaussian(seed, count):
     expected = gain @ (image.reshape(-1)[known] - mean[known])
     deviations = np.sqrt(np.diag(np.eye(FACTORS) - gain @ loadings[known]))
     m = seen(image, mask.reshape(1, *SHAPE[:2], 1))
-    f, deviation = posterior(m, *(jnp.asarray(part, jnp.float32) for part in (mean, loadings, noise)))
+    given = [jnp.asarray(part, jnp.float32) for part in (mean, loadings, noise)]
+    f, deviation = posterior(m, *given)
     np.testing.assert_allclose(f[0], expected, atol=2e-4)
     np.testing.assert_allclose(deviation[0], deviations, atol=2e-4)
+    root = np.asarray(covariance_root(m, *given[1:]))[0]
+    left = loadings @ (np.eye(FACTORS) - gain @ loadings[known]) @ loadings.T
+    np.testing.assert_allclose(root.T @ root, left, atol=2e-4)
 
 
 def test_no_product_of_the_posterior_is_rounded_on_any_device():

@@ -16,16 +16,18 @@ if (page) {
   answer.difference = page.check ? String(largestDifference(model)) : null;
   answer.conditioned = [];
   answer.draws = [];
+  answer.roots = [];
   const begin = performance.now();
   for (const mask of masks) {
     const seen = model.see(floats(image), Uint8Array.from(floats(mask)));
     answer.conditioned.push(base64(model.reconstructConditioned(z, seen)));
     answer.draws.push(base64(model.draw(floats(noise), seen)));
+    answer.roots.push(base64(model.linearRoot(seen) || []));
   }
   answer.milliseconds = performance.now() - begin;
 }
 if (pixels) {
   answer.pixels = nextPixels(floats(pixels.draws), Uint8Array.from(floats(pixels.mask)), pixels.count, pixels.variance,
-                             pixels.channels);
+                             pixels.channels, pixels.root ? floats(pixels.root) : null, pixels.share);
 }
 process.stdout.write(JSON.stringify(answer));

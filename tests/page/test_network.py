@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from page.models import KEY, NODE, base64_of, built, image_and_masks, in_node, model_of, page_data
 
+from mtvae_jax.conditioning import condition
+from mtvae_jax.models.factors import covariance_root
 from mtvae_jax.page.build import draw_noise
 from mtvae_jax.page.networks import describe
-from mtvae_jax.trained.acquisition import greedy_pixels
+from mtvae_jax.trained.acquisition import LINEAR_SHARE, greedy_pixels
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="needs node, which carries out the page's code")
 SHAPES = [(28, 28, 1), (13, 9, 3)]
@@ -36,6 +38,10 @@ def compare(model, fold=True):
     for n, mask in enumerate(masks):
         pairs.append((answer["conditioned"][n], model.reconstruct(image[None], mask)))
         pairs.append((answer["draws"][n], model.sample(DRAWS, KEY, image[None], mask)))
+        if model.config.model.factors:
+            guess = model.variables["batch_stats"]["context"]["guess"]
+            m = condition(image[None] / np.float32(255), mask)
+            pairs.append((answer["roots"][n], covariance_root(m, guess["loadings"], guess["noise"].reshape(-1))))
     assert all(np.std(expected) > 1e-3 for _, expected in pairs)  # or nothing would be compared
     # Of NaN the maximum is NaN, and not below anything.
     return np.max([np.abs(floats(ours, expected.shape) - expected).max() for ours, expected in pairs])
@@ -115,13 +121,16 @@ def test_a_model_of_bfloat16_is_compared_in_float32(joint):
     assert own_difference(*page_data(built(model_of((13, 9, 3), "single_decoder", "spatial", joint, **half)))) < 1e-4
 
 
+@pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_next_pixels_are_those_that_python_chooses(channels):
+def test_the_next_pixels_are_those_that_python_chooses(channels, linear):
     generator = np.random.default_rng(channels)
     # Few directions, as of draws from a z of few dimensions, so that one pixel says much of the others
     draws = generator.normal(size=(20, 3)) @ generator.normal(size=(3, 7 * 6 * channels))
     draws = draws.reshape(20, 1, 7, 6, channels).astype(np.float32)
     mask = generator.uniform(size=(1, 7, 6, 1)) < 0.3
-    expected = np.asarray(greedy_pixels(draws, mask, 6, 0.01))[0]
+    root = generator.normal(size=(1, 4, 7 * 6 * channels)).astype(np.float32) if linear else None
+    expected = np.asarray(greedy_pixels(draws, mask, 6, 0.01, root))[0]
     question = {"draws": base64_of(draws), "mask": base64_of(mask), "count": 6, "variance": 0.01, "channels": channels}
+    question |= {"root": base64_of(root), "share": LINEAR_SHARE} if linear else {}
     assert in_node(pixels=question)["pixels"] == [row * 6 + column for row, column in expected.tolist()]

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from mtvae_jax.trained.acquisition import greedy_pixels
+from mtvae_jax.trained.acquisition import LINEAR_SHARE, greedy_pixels
 
 H, W = 4, 3
 
@@ -48,6 +48,20 @@ def test_the_choice_is_the_one_of_the_closed_form(channels, seed):
     found = greedy_pixels(ensemble(covariance, channels), mask, 6, 0.1)
     expected = greedy(covariance, {1 * W + 2, 0}, channels, 6, 0.1)
     np.testing.assert_array_equal(found[0] @ np.array([W, 1]), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_factor_analysis_has_its_share_of_the_covariance(channels):
+    size = H * W * channels
+    drawn = covariance_of(5, size)
+    root = np.random.default_rng(6).normal(size=(4, size))
+    mask = np.zeros((2, H, W, 1), bool)
+    draws = np.concatenate([ensemble(drawn, channels)] * 2, axis=1)
+    found = greedy_pixels(draws, mask, 6, 0.1, np.stack([root, np.zeros_like(root)]))
+    both = (1 - LINEAR_SHARE) * drawn + LINEAR_SHARE * root.T @ root
+    expected = [greedy(covariance, set(), channels, 6, 0.1) for covariance in (both, (1 - LINEAR_SHARE) * drawn)]
+    np.testing.assert_array_equal(found @ np.array([W, 1]), expected)
+    assert expected[0] != expected[1]
 
 
 def test_no_pixel_is_chosen_twice_even_where_nothing_varies():

@@ -69,8 +69,9 @@ def posterior(m, mean, loadings, noise):
     **Arguments:** `m`: float [B, H, W, C+1]; `mean`, `noise`: [H·W·C], `loadings`: [H·W·C, K] of the factor analysis.
     """
     inverse = _inverse_factor_given(m, loadings, noise)
-    channels = m.shape[-1] - 1
-    centred = m[..., :-1].reshape(len(m), -1) - jnp.repeat(m[..., -1].reshape(len(m), -1), channels, axis=1) * mean
+    batch, channels = m.shape[0], m.shape[-1] - 1
+    known = jnp.repeat(m[..., -1].reshape(batch, -1), channels, axis=1)
+    centred = m[..., :-1].reshape(batch, -1) - known * mean
     whitened = jnp.einsum("bij,bj->bi", inverse, centred / noise @ loadings)
     return jnp.einsum("bji,bj->bi", inverse, whitened), jnp.sqrt(jnp.sum(inverse**2, axis=1))
 

@@ -123,12 +123,12 @@ class KnowsClasses:
         features = self._features(m, False)
         if labels is None and self.num_classes:
             labels = self._draw_labels(keys, features, m)
-        return [None if rows is None else for_each_draw(rows, len(keys)) for rows in (features, labels)]
+        return [None if rows is None else for_each_draw(rows, keys.shape[0]) for rows in (features, labels)]
 
     def _draw_labels(self, keys, features, m):
         """int32 [S·B], from p(y|m)."""
-        num = len(keys) if features is None else len(features)
-        logits = for_each_draw(self._label_logits(features, m, num), len(keys))
+        num = (keys if features is None else features).shape[0]
+        logits = for_each_draw(self._label_logits(features, m, num), keys.shape[0])
         return jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, _LABEL), row))(keys, logits)
 
 

@@ -272,8 +272,7 @@ class Model:
 
         They are those that lower the variance of draws of p(x|m) most, and with `model.factors` what factor analysis
         says of it, see `acquisition.greedy_pixels`: nothing is trained for it, and the hidden pixels are never looked
-        at. Chosen one at a time, each after a look at the one
-        before, they are better than `n` at once.
+        at. Chosen one at a time, each after a look at the one before, they are better than `n` at once.
 
         **Arguments:** `images`, `mask`: as in `sample`; `n`: at most as many as are hidden in each image; `key`: one
         typed key; `draws`: of p(x|m), by which variances are estimated.

@@ -18,6 +18,7 @@ from scipy.special import log_ndtr
 from mtvae_jax.errors import number_of
 from mtvae_jax.methods import METHODS
 from mtvae_jax.ops.backend import backend
+from mtvae_jax.ops.selection import mark_smallest, sortable
 from mtvae_jax.randomness import image_keys
 
 # Gaussian draws come in chunks of this many pixels: few power-law counts need more than one or two of them.
@@ -73,7 +74,7 @@ def uniform_mask(key, counts, height, width):
     """
     keys = _per_image(key, len(counts))
     priority = jax.vmap(lambda k: jax.random.bits(k, (height * width,), jnp.uint32))(keys)
-    return _smallest(priority, counts).reshape(-1, height, width, 1)
+    return mark_smallest(priority, counts).reshape(-1, height, width, 1)
 
 
 def gaussian_mask(key, counts, height, width, std, *, replacement=True):
@@ -95,7 +96,7 @@ def gaussian_mask(key, counts, height, width, std, *, replacement=True):
     log_rate = _ordered_log_weights(height, width, std).reshape(-1)
     times = jax.vmap(lambda k: jax.random.exponential(k, (height * width,)))(keys)
     times = jnp.maximum(times, 2.0**-24)  # 0 is what is below the smallest draw, and has no logarithm
-    return _smallest(_sortable(jnp.log(times) - log_rate), counts).reshape(-1, height, width, 1)
+    return mark_smallest(sortable(jnp.log(times) - log_rate), counts).reshape(-1, height, width, 1)
 
 
 def box_mask(key, counts, height, width):
@@ -330,45 +331,6 @@ def condition(images, mask):
     return jnp.concatenate([mask * images, mask], axis=-1)
 
 
-def _smallest(values, counts):
-    """Marks the `counts[b]` smallest of uint32 `values[b, n]`, ties broken by position: bool [B, N].
-
-    On CPUs by bisection on the bits of the threshold, because sorting is the slowest part of a mask: these 42 passes
-    over 128 × 784 values take half the time of one sort.
-    """
-    if backend().sorts:
-        return _smallest_by_sorting(values, counts)
-    threshold = _kth_smallest(values, counts, bits=32)[:, None]
-    below, tied = values < threshold, values == threshold
-    position = jnp.arange(values.shape[1], dtype=jnp.uint32)
-    wanted = counts - jnp.sum(below, axis=1)
-    last = _kth_smallest(
-        jnp.where(tied, position, jnp.uint32(2**32 - 1)), wanted, bits=values.shape[1].bit_length()
-    )[:, None]
-    return (below | (tied & (position <= last))) & (counts > 0)[:, None]
-
-
-def _smallest_by_sorting(values, counts):
-    position = jnp.broadcast_to(jnp.arange(values.shape[1], dtype=jnp.int32), values.shape)
-    ordered = lax.sort((values, position), dimension=1, num_keys=2)
-    # A sum of one number, and no gathering: it is a part of the pass over the values.
-    is_last = position == counts[:, None] - 1
-    value, place = (jnp.sum(jnp.where(is_last, array, 0), axis=1, keepdims=True) for array in ordered)
-    value = value.astype(values.dtype)
-    return ((values < value) | ((values == value) & (position <= place))) & (counts > 0)[:, None]
-
-
-def _kth_smallest(values, k, *, bits):
-    """The k-th smallest (from 1) of uint32 `values[b, n]`, or the largest number of so many bits if there are fewer."""
-
-    def try_bit(i, found):
-        candidate = found | (jnp.uint32(1) << (bits - 1 - i).astype(jnp.uint32))
-        smaller = jnp.sum(values < candidate[:, None], axis=1)
-        return jnp.where(smaller < k, candidate, found)
-
-    return lax.fori_loop(0, bits, try_bit, jnp.zeros(values.shape[0], jnp.uint32))
-
-
 def _gaussian_draws(keys, counts, height, width, std):
     sides = jnp.array([height, width], jnp.float32)
     bound = 0.5 / std  # half a side in standard deviations: the truncation
@@ -392,13 +354,6 @@ def _gaussian_draws(keys, counts, height, width, std):
         return reveal(nothing, row, column)[..., None]
     chunks = (jnp.max(counts, initial=0) + _DRAWS_PER_CHUNK - 1) // _DRAWS_PER_CHUNK
     return lax.fori_loop(0, chunks, lambda chunk, mask: reveal(mask, *draw_chunk(chunk)), nothing)[..., None]
-
-
-def _sortable(values):
-    """uint32 numbers in the order of float32 `values`."""
-    bits = lax.bitcast_convert_type(values, jnp.uint32)
-    sign = jnp.uint32(1 << 31)
-    return jnp.where(bits < sign, bits | sign, ~bits)
 
 
 def log_pixel_weights(size, std):

@@ -13,7 +13,6 @@ from scipy import integrate, stats
 
 from mtvae_jax.conditioning import (
     SAMPLINGS,
-    _smallest,
     box_mask,
     condition,
     draw_masks,
@@ -25,6 +24,7 @@ from mtvae_jax.conditioning import (
     uniform_mask,
 )
 from mtvae_jax.config import resolve, thesis_config
+from mtvae_jax.ops.selection import mark_smallest
 from mtvae_jax.randomness import image_keys
 
 KEY = jax.random.key(7)
@@ -97,7 +97,7 @@ def test_uniform_mask_draws_every_subset_alike():
 def test_smallest_breaks_ties_by_position_and_stays_exact():
     values = jnp.array([[5, 5, 5, 1, 9], [2**32 - 1] * 5, [0, 0, 0, 0, 0]], jnp.uint32)
     for k in range(6):
-        marked = np.asarray(_smallest(values, jnp.full(3, k)))
+        marked = np.asarray(mark_smallest(values, jnp.full(3, k)))
         for row, mask in zip(np.asarray(values), marked, strict=True):
             expected = np.zeros(5, bool)
             expected[np.argsort(row, kind="stable")[:k]] = True

@@ -84,12 +84,12 @@ def test_masks_are_the_same_to_the_pixel(as_a_gpu):
 
 
 def test_of_equal_values_the_first_are_the_smallest(as_a_gpu):
-    from mtvae_jax.conditioning import _smallest
+    from mtvae_jax.ops.selection import mark_smallest
 
     as_a_gpu()
     values = jnp.array([[2, 1, 1, 1, 0], [7, 7, 7, 7, 7]], jnp.uint32)
     expected = [[False, True, True, False, True], [True, True, False, False, False]]
-    np.testing.assert_array_equal(_smallest(values, jnp.array([3, 2])), expected)
+    np.testing.assert_array_equal(mark_smallest(values, jnp.array([3, 2])), expected)
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(35, 35), (128, 128), (421, 105), (351, 117), (1271, 41)])
